@@ -1,0 +1,43 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// The layers of Docs/ARCHITECTURE.md, from the bottom up. Imports point down only;
+/// `script/build` and `script/test` make the compiler check it
+/// (`--explicit-target-dependency-import-check error`).
+let settings: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
+let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+
+let package = Package(
+    name: "ottla",
+    products: [],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+    ],
+    targets: [
+        // Level 0: bytes. No clock, file, socket, task or Foundation.
+        .target(name: "KafkaPrimitives", swiftSettings: settings),
+        .target(name: "KafkaMessages", dependencies: ["KafkaPrimitives"], swiftSettings: settings),
+        .executableTarget(name: "ottla-generate", swiftSettings: settings),
+
+        // Counts allocations, by standing in front of malloc.
+        .target(name: "CMallocCount", path: "Tests/CMallocCount"),
+        .testTarget(
+            name: "KafkaMessagesTests",
+            dependencies: ["KafkaPrimitives", "KafkaMessages", "CMallocCount"],
+            swiftSettings: settings),
+    ]
+)
