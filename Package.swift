@@ -29,8 +29,17 @@ let package = Package(
     ],
     targets: [
         // Level 0: bytes. No clock, file, socket, task or Foundation.
+        .target(name: "CCRC32C"),
+        .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
+        .systemLibrary(name: "CSnappy", providers: [.apt(["libsnappy-dev"])]),
+        .systemLibrary(name: "CLZ4", providers: [.apt(["liblz4-dev"])]),
+        .systemLibrary(name: "CZstd", providers: [.apt(["libzstd-dev"])]),
         .target(name: "KafkaPrimitives", swiftSettings: settings),
         .target(name: "KafkaMessages", dependencies: ["KafkaPrimitives"], swiftSettings: settings),
+        .target(
+            name: "KafkaRecords",
+            dependencies: ["KafkaPrimitives", "CCRC32C", "CZlib", "CSnappy", "CLZ4", "CZstd"],
+            swiftSettings: settings),
         .executableTarget(name: "ottla-generate", swiftSettings: settings),
 
         // Counts allocations, by standing in front of malloc.
@@ -38,6 +47,10 @@ let package = Package(
         .testTarget(
             name: "KafkaMessagesTests",
             dependencies: ["KafkaPrimitives", "KafkaMessages", "CMallocCount"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "KafkaRecordsTests",
+            dependencies: ["KafkaPrimitives", "KafkaRecords"],
             swiftSettings: settings),
     ]
 )
