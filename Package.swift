@@ -42,6 +42,12 @@ let package = Package(
             swiftSettings: settings),
         .executableTarget(name: "ottla-generate", swiftSettings: settings),
 
+        // Level 1: decisions, pure.
+        .target(
+            name: "KafkaCoordination",
+            dependencies: ["KafkaPrimitives", "KafkaMessages", "KafkaRecords"],
+            swiftSettings: settings),
+
         // Counts allocations, by standing in front of malloc.
         .target(name: "CMallocCount", path: "Tests/CMallocCount"),
         .testTarget(
@@ -51,6 +57,11 @@ let package = Package(
         .testTarget(
             name: "KafkaRecordsTests",
             dependencies: ["KafkaPrimitives", "KafkaRecords"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "KafkaCoordinationTests",
+            dependencies: ["KafkaPrimitives", "KafkaMessages", "KafkaRecords", "KafkaCoordination"],
+            exclude: ["testdata"],
             swiftSettings: settings),
     ]
 )

@@ -1,0 +1,31 @@
+/// The settings of the group coordinator; names and defaults are Kafka's.
+package struct GroupCoordinatorConfig: Sendable, Equatable {
+    /// `group.min.session.timeout.ms`
+    package var minSessionTimeoutMs: Int32 = 6_000
+    /// `group.max.session.timeout.ms`
+    package var maxSessionTimeoutMs: Int32 = 1_800_000
+    /// `group.initial.rebalance.delay.ms`
+    package var initialRebalanceDelayMs: Int32 = 3_000
+    /// `group.max.size`
+    package var maxSize: Int32 = .max
+    /// `offset.metadata.max.bytes`, counted as Kafka does: in UTF-16 units.
+    package var offsetMetadataMaxSize: Int32 = 4_096
+    /// `offsets.retention.minutes`, in milliseconds.
+    package var offsetsRetentionMs: Int64 = 7 * 24 * 60 * 60 * 1_000
+    /// `offsets.retention.check.interval.ms`
+    package var offsetsRetentionCheckIntervalMs: Int64 = 600_000
+    /// `offset.commit.timeout.ms`: how long a reply waits for its records to be committed.
+    package var offsetCommitTimeoutMs: Int64 = 5_000
+    /// How long a new member may wait in JoinGroup before it must ask again. Fixed in Kafka too.
+    package var newMemberJoinTimeoutMs: Int64 = 5 * 60 * 1_000
+
+    /// Not Kafka's: members that were told an id and have not come back with it, a group. Each lives for its
+    /// session timeout, so a client that never comes back could otherwise fill the memory.
+    package var maxPendingMembers = 20_000
+    /// Not Kafka's: bytes of metadata and assignments that the members of one group may hold.
+    package var maxGroupBytes = 256 << 20
+    /// Not Kafka's: tombstones that one pass of the expiry writes before it lets others in.
+    package var maxExpiredOffsetsAPass = 1_000
+
+    package init() {}
+}

@@ -1,0 +1,127 @@
+import KafkaMessages
+import KafkaPrimitives
+
+extension GroupCoordinatorShard {
+    package static func failure(of request: Request, _ error: ErrorCode) -> Reply {
+        switch request {
+        case .joinGroup(let request, _):
+            return .joinGroup(.failure(error, memberID: request.memberID))
+        case .syncGroup:
+            return .syncGroup(.failure(error))
+        case .heartbeat:
+            var response = HeartbeatResponse()
+            // A member must not be alarmed while its group is being loaded: its session has not begun.
+            response.errorCode = error == .coordinatorLoadInProgress ? .none : error
+            return .heartbeat(response)
+        case .leaveGroup:
+            var response = LeaveGroupResponse()
+            response.errorCode = error
+            return .leaveGroup(response)
+        case .offsetCommit(let request, _):
+            return .offsetCommit(OffsetCommitResponse(refusing: request, error))
+        case .offsetFetch(let request, _):
+            return .offsetFetch(self.failedFetch(request.groupID, error))
+        case .offsetDelete:
+            var response = OffsetDeleteResponse()
+            response.errorCode = error
+            return .offsetDelete(response)
+        case .describeGroups(let groupIDs, _):
+            return .describeGroups(groupIDs.map { self.failedDescription($0, error) })
+        case .listGroups:
+            var response = ListGroupsResponse()
+            response.errorCode = error
+            return .listGroups(response)
+        case .deleteGroups(let groupIDs):
+            return .deleteGroups(
+                groupIDs.map { groupID in
+                    var result = DeleteGroupsResponse.DeletableGroupResult()
+                    result.groupID = groupID
+                    result.errorCode = error
+                    return result
+                })
+        case .topicsDeleted:
+            return .topicsDeleted(error)
+        }
+    }
+
+    package static func failure(of reply: Reply, _ error: ErrorCode) -> Reply {
+        switch reply {
+        case .joinGroup(let response):
+            return .joinGroup(.failure(error, memberID: response.memberID))
+        case .syncGroup:
+            return .syncGroup(.failure(error))
+        case .heartbeat:
+            var response = HeartbeatResponse()
+            response.errorCode = error
+            return .heartbeat(response)
+        case .leaveGroup:
+            var response = LeaveGroupResponse()
+            response.errorCode = error
+            return .leaveGroup(response)
+        case .offsetCommit(var response):
+            for topic in response.topics.indices {
+                for partition in response.topics[topic].partitions.indices {
+                    response.topics[topic].partitions[partition].errorCode = error
+                }
+            }
+            return .offsetCommit(response)
+        case .offsetFetch(let response):
+            return .offsetFetch(self.failedFetch(response.groupID, error))
+        case .offsetDelete:
+            var response = OffsetDeleteResponse()
+            response.errorCode = error
+            return .offsetDelete(response)
+        case .describeGroups(let groups):
+            return .describeGroups(groups.map { self.failedDescription($0.groupID, error) })
+        case .listGroups:
+            var response = ListGroupsResponse()
+            response.errorCode = error
+            return .listGroups(response)
+        case .deleteGroups(let results):
+            return .deleteGroups(
+                results.map { result in
+                    var result = result
+                    result.errorCode = error
+                    return result
+                })
+        case .topicsDeleted:
+            return .topicsDeleted(error)
+        }
+    }
+
+    /// Older consumers do not know COORDINATOR_NOT_AVAILABLE here; NOT_COORDINATOR makes all of them retry.
+    private static func failedFetch(_ groupID: String, _ error: ErrorCode) -> OffsetFetchResponse.Group {
+        var response = OffsetFetchResponse.Group()
+        response.groupID = groupID
+        response.errorCode = error == .coordinatorNotAvailable ? .notCoordinator : error
+        return response
+    }
+
+    private static func failedDescription(
+        _ groupID: String, _ error: ErrorCode
+    ) -> DescribeGroupsResponse.DescribedGroup {
+        var response = DescribeGroupsResponse.DescribedGroup()
+        response.groupID = groupID
+        response.errorCode = error
+        return response
+    }
+}
+
+extension OffsetCommitResponse {
+    /// The same error for every partition of a commit.
+    package init(refusing request: OffsetCommitRequest, _ error: ErrorCode) {
+        self.init()
+        self.topics = request.topics.map { topic in
+            var response = OffsetCommitResponse.Topic()
+            response.name = topic.name
+            response.topicID = topic.topicID
+            response.partitions = topic.partitions.map { partition in
+                var partitionResponse = OffsetCommitResponse.Partition()
+                partitionResponse.partitionIndex = partition.partitionIndex
+                partitionResponse.errorCode = error
+                return partitionResponse
+            }
+            return response
+        }
+    }
+}

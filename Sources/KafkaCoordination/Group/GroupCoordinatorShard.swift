@@ -1,0 +1,187 @@
+import KafkaMessages
+import KafkaPrimitives
+
+/// The groups of one partition of `__consumer_offsets`, and their offsets.
+///
+/// Requests come in by `decide`, one function an API in the extensions of this type; what they do to a group's
+/// members is `ClassicGroup`'s business. Stored state changes in `replay` alone.
+package struct GroupCoordinatorShard: CoordinatorShard {
+    package enum Request: Sendable {
+        case joinGroup(JoinGroupRequest, RequestOrigin)
+        case syncGroup(SyncGroupRequest)
+        case heartbeat(HeartbeatRequest)
+        case leaveGroup(LeaveGroupRequest)
+        case offsetCommit(OffsetCommitRequest, apiVersion: Int16)
+        case offsetFetch(OffsetFetchRequest.Group, requireStable: Bool)
+        case offsetDelete(OffsetDeleteRequest)
+        case describeGroups([String], apiVersion: Int16)
+        case listGroups(ListGroupsRequest)
+        case deleteGroups([String])
+        /// Not a request of a client: topics are gone.
+        case topicsDeleted([DeletedTopic])
+    }
+
+    package enum Reply: Sendable, Equatable {
+        case joinGroup(JoinGroupResponse)
+        case syncGroup(SyncGroupResponse)
+        case heartbeat(HeartbeatResponse)
+        case leaveGroup(LeaveGroupResponse)
+        case offsetCommit(OffsetCommitResponse)
+        case offsetFetch(OffsetFetchResponse.Group)
+        case offsetDelete(OffsetDeleteResponse)
+        case describeGroups([DescribeGroupsResponse.DescribedGroup])
+        case listGroups(ListGroupsResponse)
+        case deleteGroups([DeleteGroupsResponse.DeletableGroupResult])
+        case topicsDeleted(ErrorCode)
+    }
+
+    package enum TimerKey: Hashable, Sendable {
+        case group(String, ClassicGroup.TimerKey)
+        /// The periodic look for offsets whose retention is over.
+        case offsetExpiration
+    }
+
+    package enum Continuation: Sendable {
+        /// The group did not exist; now it does.
+        case joinCreated(JoinGroupRequest, RequestOrigin, ReplyTicket)
+        case group(String, GroupContinuation)
+    }
+
+    package enum GroupContinuation: Sendable {
+        case assigned
+        case staticMemberReplaced(StaticReplacement)
+        case becameEmpty(GroupMetadataValue)
+    }
+
+    /// A topic that was deleted; zero where its id is not known.
+    package struct DeletedTopic: Sendable, Equatable {
+        package var name: String
+        package var topicID: KafkaUUID
+
+        package init(name: String, topicID: KafkaUUID = .zero) {
+            self.name = name
+            self.topicID = topicID
+        }
+    }
+
+    package let config: GroupCoordinatorConfig
+    package internal(set) var groups: [String: ClassicGroup] = [:]
+    package internal(set) var offsets = CommittedOffsets()
+    /// Records of kinds that are not ours (KIP-848, share and streams groups): left alone.
+    package internal(set) var unknownRecordCount = 0
+    package internal(set) var malformedRecordCount = 0
+    /// Where the expiry goes on when one pass did not see all groups.
+    var expirationQueue: [String] = []
+
+    package init(config: GroupCoordinatorConfig) {
+        self.config = config
+    }
+
+    package mutating func decide(
+        _ request: Request, ticket: ReplyTicket, now: CoordinatorTime, effects: inout GroupEffects
+    ) {
+        switch request {
+        case .heartbeat(let request): self.heartbeat(request, ticket, &effects)
+        case .joinGroup(let request, let origin): self.joinGroup(request, origin, ticket, now, &effects)
+        case .syncGroup(let request): self.syncGroup(request, ticket, now, &effects)
+        case .leaveGroup(let request): self.leaveGroup(request, ticket, now, &effects)
+        case .offsetCommit(let request, let version): self.offsetCommit(request, version, ticket, now, &effects)
+        case .offsetFetch(let request, _): self.offsetFetch(request, ticket, &effects)
+        case .offsetDelete(let request): self.offsetDelete(request, ticket, &effects)
+        case .describeGroups(let groups, let version): self.describeGroups(groups, version, ticket, &effects)
+        case .listGroups(let request): self.listGroups(request, ticket, &effects)
+        case .deleteGroups(let groups): self.deleteGroups(groups, ticket, &effects)
+        case .topicsDeleted(let topics): self.topicsDeleted(topics, ticket, &effects)
+        }
+    }
+
+    package mutating func timerFired(_ key: TimerKey, now: CoordinatorTime, effects: inout GroupEffects) {
+        switch key {
+        case .group(let groupID, .session(let memberID)):
+            self.groups[groupID]?.sessionTimerFired(memberID, config: self.config, now: now, effects: &effects)
+        case .group(let groupID, .join):
+            self.groups[groupID]?.joinTimerFired(config: self.config, now: now, effects: &effects)
+        case .group(let groupID, .sync):
+            self.groups[groupID]?.syncTimerFired(config: self.config, now: now, effects: &effects)
+        case .offsetExpiration:
+            self.expireOffsets(now, &effects)
+        }
+    }
+
+    package mutating func appended(
+        _ continuation: Continuation, now: CoordinatorTime, effects: inout GroupEffects
+    ) {
+        switch continuation {
+        case .joinCreated(let request, let origin, let ticket):
+            self.groups[request.groupID]?.join(
+                request, origin: origin, ticket: ticket, config: self.config, now: now, effects: &effects)
+        case .group(let groupID, .assigned):
+            self.groups[groupID]?.assigned(effects: &effects)
+        case .group(let groupID, .staticMemberReplaced(let replacement)):
+            self.groups[groupID]?.staticMemberReplaced(replacement, effects: &effects)
+        case .group(_, .becameEmpty):
+            break
+        }
+    }
+
+    package mutating func appendFailed(
+        _ continuation: Continuation, error: ErrorCode, now: CoordinatorTime, effects: inout GroupEffects
+    ) {
+        switch continuation {
+        case .joinCreated(let request, _, let ticket):
+            effects.reply(ticket, .joinGroup(.failure(error, memberID: request.memberID)))
+        case .group(let groupID, .assigned):
+            self.groups[groupID]?.assignmentFailed(error, config: self.config, now: now, effects: &effects)
+        case .group(_, .staticMemberReplaced(let replacement)):
+            effects.reply(replacement.ticket, .joinGroup(.failure(error, memberID: "")))
+        case .group(let groupID, .becameEmpty(let value)):
+            // There is nobody to tell. After a crash the generation before comes back, with members that will
+            // not be heard of.
+            self.groups[groupID]?.replay(value)
+        }
+    }
+
+    /// Sessions begin anew: a member has its whole timeout to find this coordinator.
+    package mutating func loaded(now: CoordinatorTime, effects: inout GroupEffects) {
+        for groupID in self.groups.keys.sorted() {
+            guard let group = self.groups[groupID] else { continue }
+            for member in group.orderedMembers {
+                effects.setTimer(
+                    .group(groupID, .session(member.memberID)), afterMs: Int64(member.sessionTimeoutMs))
+            }
+            if group.members.count > Int(self.config.maxSize) {
+                self.groups[groupID]?.prepareRebalance(
+                    "loaded with more members than group.max.size", self.config, now, &effects)
+            }
+        }
+        effects.setTimer(.offsetExpiration, afterMs: self.config.offsetsRetentionCheckIntervalMs)
+    }
+
+    package mutating func unloaded(effects: inout GroupEffects) {
+        for groupID in self.groups.keys.sorted() { self.groups[groupID]?.unload(effects: &effects) }
+    }
+
+    /// The only way in which stored state changes, in life as on load.
+    package mutating func replay(_ record: CoordinatorRecord, offset: Int64) -> Bool {
+        switch GroupRecords.parse(record) {
+        case .offsetCommit(let groupID, let topic, let partition, let value?):
+            if self.groups[groupID] == nil {
+                // A group that only stores offsets (no member ever joined) has no record of its own.
+                self.groups[groupID] = ClassicGroup(groupID: groupID, nowMs: value.commitTimestamp)
+            }
+            self.offsets.set(groupID, topic, partition, CommittedOffset(value))
+        case .offsetCommit(let groupID, let topic, let partition, nil):
+            self.offsets.remove(groupID, topic, partition)
+        case .groupMetadata(let groupID, let value?):
+            self.groups[groupID, default: ClassicGroup(groupID: groupID, nowMs: nil)].replay(value)
+        case .groupMetadata(let groupID, nil):
+            self.groups[groupID] = nil
+        case .other:
+            self.unknownRecordCount += 1
+        case .malformed:
+            self.malformedRecordCount += 1
+            return false
+        }
+        return true
+    }
+}

@@ -1,0 +1,111 @@
+import KafkaMessages
+import KafkaPrimitives
+
+/// The records of `__consumer_offsets`: a key begins with an int16 that says what it is, a value with an int16
+/// that says its version; then the message.
+package enum GroupRecords {
+    /// What a key says a record is. KIP-848, share and streams groups use 3 and above.
+    package enum Parsed: Sendable, Equatable {
+        /// nil: a tombstone.
+        case offsetCommit(group: String, topic: String, partition: Int32, OffsetCommitValue?)
+        case groupMetadata(group: String, GroupMetadataValue?)
+        /// A kind that is not ours.
+        case other(Int16)
+        /// A kind of ours that cannot be read.
+        case malformed(String)
+    }
+
+    static let offsetCommitKeyType: Int16 = 1
+    static let legacyOffsetCommitKeyType: Int16 = 0
+    static let groupMetadataKeyType: Int16 = 2
+
+    /// What Kafka 4.3 writes. Version 3 is the last that is not flexible.
+    static let groupMetadataValueVersion: Int16 = 3
+    /// Version 4 carries the topic id. A commit with a retention time of its own (OffsetCommit 2 to 4) needs
+    /// version 1, the only one with a field for it.
+    static let offsetCommitValueVersion: Int16 = 4
+    static let expiringOffsetCommitValueVersion: Int16 = 1
+
+    // MARK: Writing
+
+    package static func groupMetadata(_ groupID: String, _ value: GroupMetadataValue?) -> CoordinatorRecord {
+        var key = GroupMetadataKey()
+        key.group = groupID
+        return CoordinatorRecord(
+            key: self.encode(key, type: self.groupMetadataKeyType, version: 0),
+            value: value.map {
+                self.encode($0, type: self.groupMetadataValueVersion, version: self.groupMetadataValueVersion)
+            })
+    }
+
+    package static func offsetCommit(
+        _ groupID: String, topic: String, partition: Int32, _ committed: CommittedOffset?
+    ) -> CoordinatorRecord {
+        var key = OffsetCommitKey()
+        key.group = groupID
+        key.topic = topic
+        key.partition = partition
+        return CoordinatorRecord(
+            key: self.encode(key, type: self.offsetCommitKeyType, version: 0),
+            value: committed.map { committed in
+                var value = OffsetCommitValue()
+                value.offset = committed.offset
+                value.leaderEpoch = committed.leaderEpoch
+                value.metadata = committed.metadata
+                value.commitTimestamp = committed.commitTimestampMs
+                value.expireTimestamp = committed.expireTimestampMs ?? -1
+                value.topicID = committed.topicID
+                let version =
+                    committed.expireTimestampMs == nil
+                    ? self.offsetCommitValueVersion : self.expiringOffsetCommitValueVersion
+                return self.encode(value, type: version, version: version)
+            })
+    }
+
+    private static func encode(_ message: some KafkaMessage, type: Int16, version: Int16) -> [UInt8] {
+        withEncoded { writer in
+            writer.writeInt16(type)
+            message.encode(into: &writer, version: version)
+        }
+    }
+
+    // MARK: Reading
+
+    package static func parse(_ record: CoordinatorRecord) -> Parsed {
+        record.key.withUnsafeBytes { bytes in
+            var reader = ByteReader(bytes)
+            do {
+                let type = try reader.readInt16()
+                switch type {
+                case self.legacyOffsetCommitKeyType, self.offsetCommitKeyType:
+                    let key = try OffsetCommitKey(from: &reader, version: 0)
+                    return .offsetCommit(
+                        group: key.group, topic: key.topic, partition: key.partition,
+                        try self.decodeValue(record.value))
+                case self.groupMetadataKeyType:
+                    let key = try GroupMetadataKey(from: &reader, version: 0)
+                    return .groupMetadata(group: key.group, try self.decodeValue(record.value))
+                default:
+                    return .other(type)
+                }
+            } catch {
+                return .malformed("\(error)")
+            }
+        }
+    }
+
+    private static func decodeValue<Value: KafkaMessage>(_ bytes: [UInt8]?) throws(DecodingError) -> Value? {
+        guard let bytes else { return nil }
+        let result = bytes.withUnsafeBytes { bytes -> Result<Value, DecodingError> in
+            var reader = ByteReader(bytes)
+            do throws(DecodingError) {
+                let version = try reader.readInt16()
+                guard Value.validVersions.contains(version) else { return .failure(.unsupportedVersion(version)) }
+                return .success(try Value(from: &reader, version: version))
+            } catch {
+                return .failure(error)
+            }
+        }
+        return try result.get()
+    }
+}

@@ -1,0 +1,77 @@
+import KafkaPrimitives
+import KafkaRecords
+
+/// Rebuilds a shard from its partition, on a thread of the pool: nobody else sees the shard until the runtime is
+/// given it. Memory is the shard's own, one batch, and what open transactions have written.
+package struct CoordinatorLoader<Shard: CoordinatorShard>: Sendable {
+    package private(set) var shard: Shard
+    package private(set) var recordCount = 0
+    /// Batches and records that could not be used, each with its offset; the rest is loaded. The first hundred.
+    package private(set) var faults: [(offset: Int64, description: String)] = []
+    package private(set) var faultCount = 0
+    /// The offset after the last batch seen.
+    package private(set) var nextOffset: Int64 = 0
+    /// Records of transactions that have not ended, by producer: they count when a marker says so.
+    private var openTransactions: [Int64: [(record: CoordinatorRecord, offset: Int64)]] = [:]
+
+    package init(shard: Shard) {
+        self.shard = shard
+    }
+
+    /// Replays the whole batches at the start of `bytes`, and says how many bytes that were.
+    package mutating func replay(_ bytes: UnsafeRawBufferPointer, scratch: DecompressionScratch) -> Int {
+        var slices = RecordBatchSlices(bytes)
+        while true {
+            do {
+                guard let (header, batch) = try slices.next() else { break }
+                self.nextOffset = header.lastOffset &+ 1
+                do { try self.replay(header, batch, scratch) } catch {
+                    self.fault(header.baseOffset, "batch: \(error)")
+                }
+            } catch {
+                // No length to go on by.
+                self.fault(self.nextOffset, "batch header: \(error)")
+                break
+            }
+        }
+        return bytes.count - slices.remainingBytes
+    }
+
+    private mutating func replay(
+        _ header: RecordBatchHeader, _ batch: UnsafeRawBufferPointer, _ scratch: DecompressionScratch
+    ) throws(RecordBatchError) {
+        var records = try RecordBatchIterator(batch, scratch: scratch)
+        while let view = try records.next() {
+            guard let key = view.key else {
+                self.fault(view.offset, "record without a key")
+                continue
+            }
+            if header.isControl {
+                self.endTransaction(of: header.producerID, marker: ControlRecordType(key: key))
+                continue
+            }
+            let record = CoordinatorRecord(key: Array(key), value: view.value.map(Array.init))
+            if header.isTransactional {
+                self.openTransactions[header.producerID, default: []].append((record, view.offset))
+            } else {
+                self.replay(record, view.offset)
+            }
+        }
+    }
+
+    private mutating func endTransaction(of producerID: Int64, marker: ControlRecordType?) {
+        guard marker == .commit || marker == .abort else { return }
+        guard let records = self.openTransactions.removeValue(forKey: producerID), marker == .commit else { return }
+        for (record, offset) in records { self.replay(record, offset) }
+    }
+
+    private mutating func replay(_ record: CoordinatorRecord, _ offset: Int64) {
+        self.recordCount += 1
+        if !self.shard.replay(record, offset: offset) { self.fault(offset, "record that cannot be read") }
+    }
+
+    private mutating func fault(_ offset: Int64, _ description: String) {
+        self.faultCount += 1
+        if self.faults.count < 100 { self.faults.append((offset, description)) }
+    }
+}
