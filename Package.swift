@@ -48,6 +48,13 @@ let package = Package(
             dependencies: ["KafkaPrimitives", "KafkaMessages", "KafkaRecords"],
             swiftSettings: settings),
 
+        // Level 2: files, sockets, metadata.
+        .target(name: "COttla"),
+        .target(
+            name: "KafkaLog",
+            dependencies: ["KafkaPrimitives", "KafkaRecords", "COttla"],
+            swiftSettings: settings),
+
         // Counts allocations, by standing in front of malloc.
         .target(name: "CMallocCount", path: "Tests/CMallocCount"),
         .testTarget(
@@ -62,6 +69,10 @@ let package = Package(
             name: "KafkaCoordinationTests",
             dependencies: ["KafkaPrimitives", "KafkaMessages", "KafkaRecords", "KafkaCoordination"],
             exclude: ["testdata"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "KafkaLogTests",
+            dependencies: ["KafkaPrimitives", "KafkaRecords", "KafkaLog"],
             swiftSettings: settings),
     ]
 )

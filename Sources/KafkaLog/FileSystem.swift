@@ -1,0 +1,285 @@
+import COttla
+import Glibc
+
+/// A system call on a file failed.
+package struct IOError: Error, Hashable, Sendable, CustomStringConvertible {
+    /// errno.
+    package let code: CInt
+    /// The call, as "open".
+    package let call: StaticCall
+    /// The file, or "" where only its descriptor is at hand.
+    package let path: String
+
+    package enum StaticCall: String, Sendable {
+        case open, read, write, sync, truncate, rename, unlink, mkdir, rmdir, list, stat, lock, allocate, thread
+    }
+
+    package init(_ call: StaticCall, _ path: String = "", code: CInt = errno) {
+        self.code = code
+        self.call = call
+        self.path = path
+    }
+
+    package var description: String {
+        let reason = String(cString: strerror(self.code))
+        return self.path.isEmpty ? "\(self.call.rawValue): \(reason)" : "\(self.call.rawValue) \(self.path): \(reason)"
+    }
+}
+
+/// Every system call on files that the log makes. Nothing else in this module calls one, so that a test build can put
+/// a faulty layer here without a cost in the release path.
+package enum FileSystem {
+    enum Mode { case read, readWrite, create, createNew }
+
+    // MARK: open files
+
+    static func open(_ path: String, _ mode: Mode) throws(IOError) -> LogFile {
+        var flags = O_CLOEXEC
+        switch mode {
+        case .read: flags |= O_RDONLY
+        case .readWrite: flags |= O_RDWR
+        case .create: flags |= O_RDWR | O_CREAT
+        case .createNew: flags |= O_RDWR | O_CREAT | O_EXCL
+        }
+        let descriptor = ottla_open(path, flags, 0o644)
+        guard descriptor >= 0 else { throw IOError(.open, path) }
+        return LogFile(fd: descriptor)
+    }
+
+    @inline(__always) static func close(_ fd: CInt) { _ = Glibc.close(fd) }
+
+    /// Writes all of `bytes` at `position`. On an error some may have been written.
+    static func writeAll(_ file: LogFile, _ bytes: UnsafeRawBufferPointer, at position: Int) throws(IOError) {
+        var done = 0
+        while done < bytes.count {
+            let count = pwrite(file.fd, bytes.baseAddress! + done, bytes.count - done, off_t(position + done))
+            if count > 0 {
+                done += count
+            } else if count == 0 {
+                throw IOError(.write, code: ENOSPC)
+            } else if errno != EINTR {
+                throw IOError(.write)
+            }
+        }
+    }
+
+    /// Reads until `bytes` is full or the file ends; the number of bytes read.
+    static func read(_ file: LogFile, _ bytes: UnsafeMutableRawBufferPointer, at position: Int) throws(IOError) -> Int {
+        var done = 0
+        while done < bytes.count {
+            let count = pread(file.fd, bytes.baseAddress! + done, bytes.count - done, off_t(position + done))
+            if count > 0 {
+                done += count
+            } else if count == 0 {
+                break
+            } else if errno != EINTR {
+                throw IOError(.read)
+            }
+        }
+        return done
+    }
+
+    static func size(_ file: LogFile) throws(IOError) -> Int {
+        let size = ottla_file_size(file.fd)
+        guard size >= 0 else { throw IOError(.stat) }
+        return Int(size)
+    }
+
+    static func truncate(_ file: LogFile, to size: Int) throws(IOError) {
+        while ftruncate(file.fd, off_t(size)) != 0 {
+            if errno != EINTR { throw IOError(.truncate) }
+        }
+    }
+
+    static func syncData(_ file: LogFile) throws(IOError) {
+        guard fdatasync(file.fd) == 0 else { throw IOError(.sync) }
+    }
+
+    static func sync(_ file: LogFile) throws(IOError) {
+        guard fsync(file.fd) == 0 else { throw IOError(.sync) }
+    }
+
+    /// Starts to write dirty pages out, does not wait for them. A hint: errors are left to the next sync.
+    static func startWriteback(_ file: LogFile, at position: Int, count: Int) {
+        _ = ottla_start_writeback(file.fd, Int64(position), Int64(count))
+    }
+
+    /// Reserves blocks without changing the size. A hint too.
+    static func reserve(_ file: LogFile, count: Int) {
+        _ = ottla_fallocate(file.fd, 1, 0, Int64(count))
+    }
+
+    /// An exclusive lock over the file, dropped with its descriptor. False where somebody holds one.
+    static func lock(_ file: LogFile, path: String) throws(IOError) -> Bool {
+        if ottla_lock_file(file.fd) == 0 { return true }
+        if errno == EAGAIN || errno == EACCES { return false }
+        throw IOError(.lock, path)
+    }
+
+    // MARK: paths
+
+    struct Status {
+        var size: Int
+        var modifiedMs: Int64
+        var isDirectory: Bool
+    }
+
+    /// Nil where there is no such file.
+    static func status(_ path: String) throws(IOError) -> Status? {
+        var size: Int64 = 0
+        var modified: Int64 = 0
+        var isDirectory: CInt = 0
+        guard ottla_stat(path, &size, &modified, &isDirectory) == 0 else {
+            if errno == ENOENT { return nil }
+            throw IOError(.stat, path)
+        }
+        return Status(size: Int(size), modifiedMs: modified, isDirectory: isDirectory != 0)
+    }
+
+    static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+
+    static func isWritable(_ path: String) -> Bool { access(path, W_OK | X_OK) == 0 }
+
+    /// Names in a folder without "." and "..", in no order.
+    static func list(_ path: String) throws(IOError) -> [String] {
+        guard let directory = opendir(path) else { throw IOError(.list, path) }
+        defer { closedir(directory) }
+        var names: [String] = []
+        while true {
+            errno = 0
+            guard let entry = readdir(directory) else {
+                if errno != 0 { throw IOError(.list, path) }
+                return names
+            }
+            let name = withUnsafePointer(to: &entry.pointee.d_name) {
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+            }
+            if name != "." && name != ".." { names.append(name) }
+        }
+    }
+
+    static func makeDirectory(_ path: String) throws(IOError) {
+        guard mkdir(path, 0o755) == 0 || errno == EEXIST else { throw IOError(.mkdir, path) }
+    }
+
+    /// Makes a folder and those above it that are missing.
+    static func makeDirectories(_ path: String) throws(IOError) {
+        var made = path.hasPrefix("/") ? "/" : ""
+        for part in path.split(separator: "/") {
+            made += made.isEmpty || made.hasSuffix("/") ? String(part) : "/" + part
+            if !self.exists(made) { try self.makeDirectory(made) }
+        }
+    }
+
+    static func rename(_ from: String, to: String) throws(IOError) {
+        guard Glibc.rename(from, to) == 0 else { throw IOError(.rename, from) }
+    }
+
+    /// A file that is already gone is no error.
+    static func unlink(_ path: String) throws(IOError) {
+        guard Glibc.unlink(path) == 0 || errno == ENOENT else { throw IOError(.unlink, path) }
+    }
+
+    /// Deletes a folder with the files in it (folders of the log are one level deep).
+    static func removeDirectory(_ path: String) throws(IOError) {
+        let names: [String]
+        do throws(IOError) { names = try self.list(path) } catch {
+            if error.code == ENOENT { return }
+            throw error
+        }
+        for name in names { try self.unlink(path + "/" + name) }
+        guard rmdir(path) == 0 || errno == ENOENT else { throw IOError(.rmdir, path) }
+    }
+
+    /// Everything of the file system that a folder is on, whoever wrote it.
+    static func syncFileSystem(of path: String) throws(IOError) {
+        let descriptor = ottla_open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)
+        guard descriptor >= 0 else { throw IOError(.open, path) }
+        let folder = LogFile(fd: descriptor)
+        guard ottla_sync_file_system(folder.fd) == 0 else { throw IOError(.sync, path) }
+    }
+
+    /// How many files the process may have open.
+    static var fileLimit: Int { Int(clamping: ottla_file_limit()) }
+
+    static func syncDirectory(_ path: String) throws(IOError) {
+        let descriptor = ottla_open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)
+        guard descriptor >= 0 else { throw IOError(.open, path) }
+        try self.sync(LogFile(fd: descriptor))
+    }
+
+    // MARK: small files, whole
+
+    /// The bytes of a small file; nil where there is none. Longer than `limit` is an error (EFBIG).
+    static func contents(_ path: String, limit: Int = 1 << 28) throws(IOError) -> [UInt8]? {
+        let file: LogFile
+        do throws(IOError) { file = try self.open(path, .read) } catch {
+            if error.code == ENOENT { return nil }
+            throw error
+        }
+        // Files of /proc have size 0: read until nothing comes.
+        var bytes: [UInt8] = []
+        let hint = try self.size(file)
+        guard hint <= limit else { throw IOError(.read, path, code: EFBIG) }
+        var chunk = [UInt8](repeating: 0, count: max(4096, hint))
+        while true {
+            let count = try self.readInto(&chunk, file, at: bytes.count)
+            if count == 0 { return bytes }
+            bytes.append(contentsOf: chunk[..<count])
+            if bytes.count > limit { throw IOError(.read, path, code: EFBIG) }
+            if count < chunk.count { return bytes }
+        }
+    }
+
+    static func readInto(_ buffer: inout [UInt8], _ file: LogFile, at position: Int) throws(IOError) -> Int {
+        let result = buffer.withUnsafeMutableBytes { bytes in
+            Result<Int, IOError> { () throws(IOError) in try self.read(file, bytes, at: position) }
+        }
+        return try result.get()
+    }
+
+    static func writeAll(_ file: LogFile, _ array: [UInt8], at position: Int) throws(IOError) {
+        let result = array.withUnsafeBytes { bytes in
+            Result<Void, IOError> { () throws(IOError) in try self.writeAll(file, bytes, at: position) }
+        }
+        try result.get()
+    }
+
+    /// Replaces a small file in one step: a temporary one beside it is written and renamed over it. With `durable` it is
+    /// synced before, and the folder after, so that a power cut leaves the old or the new one.
+    static func replace(_ path: String, with bytes: [UInt8], durable: Bool) throws(IOError) {
+        let temporary = path + ".tmp"
+        try self.unlink(temporary)
+        let file = try self.open(temporary, .create)
+        do throws(IOError) {
+            try self.writeAll(file, bytes, at: 0)
+            if durable { try self.sync(file) }
+            try self.rename(temporary, to: path)
+        } catch {
+            try? self.unlink(temporary)
+            throw IOError(error.call, path, code: error.code)
+        }
+        if durable { try self.syncDirectory(self.parent(of: path)) }
+    }
+
+    static func parent(of path: String) -> String {
+        guard let slash = path.lastIndex(of: "/") else { return "." }
+        return slash == path.startIndex ? "/" : String(path[..<slash])
+    }
+
+    /// Random bytes of the kernel, for ids.
+    static func random64() -> UInt64 {
+        var value: UInt64 = 0
+        _ = ottla_random(&value, 8)
+        return value
+    }
+
+    /// The kernel's id of this boot; "" where it is not told.
+    static func bootID() -> String {
+        guard let bytes = try? self.contents("/proc/sys/kernel/random/boot_id", limit: 4096) else { return "" }
+        return String(decoding: bytes.prefix { $0 > 32 }, as: UTF8.self)
+    }
+}
+
+/// Milliseconds since 1970.
+package func wallClockMs() -> Int64 { ottla_wall_ms() }

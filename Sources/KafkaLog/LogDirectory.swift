@@ -1,0 +1,215 @@
+import Glibc
+import KafkaPrimitives
+import Synchronization
+
+/// Why a data folder cannot be used. Nothing in it has been changed then.
+package enum LogDirectoryError: Error, Sendable, CustomStringConvertible {
+    case inUse(String)
+    case otherCluster(String, found: String, expected: String)
+    case otherNode(String, found: String, expected: Int32)
+    case unsupportedVersion(String, String)
+    case damagedMetaProperties(String, String)
+    /// It has a log of Kafka's controllers, whose topics we cannot adopt yet.
+    case kafkaFolder(String)
+    case notWritable(String, IOError)
+    case io(String, IOError)
+
+    package var description: String {
+        switch self {
+        case .inUse(let path):
+            "data folder \(path) is in use by another process (it holds a lock on \(path)/.lock)"
+        case .otherCluster(let path, let found, let expected):
+            "data folder \(path) belongs to cluster \(found), not to \(expected) (meta.properties)"
+        case .otherNode(let path, let found, let expected):
+            "data folder \(path) belongs to node.id \(found), not to \(expected) (meta.properties)"
+        case .unsupportedVersion(let path, let version):
+            "data folder \(path): meta.properties has version \(version); only version 1 is known"
+        case .damagedMetaProperties(let path, let what):
+            "data folder \(path): meta.properties: \(what)"
+        case .kafkaFolder(let path):
+            "data folder \(path) was written by Apache Kafka (it has __cluster_metadata-0), which cannot be opened yet"
+        case .notWritable(let path, let error):
+            "data folder \(path) cannot be written to: \(String(cString: strerror(error.code)))"
+        case .io(let path, let error):
+            "data folder \(path): \(error)"
+        }
+    }
+}
+
+/// `meta.properties`, version 1.
+package struct MetaProperties: Sendable, Equatable {
+    package var clusterID: String
+    package var nodeID: Int32
+    package var directoryID: KafkaUUID
+
+    static let name = "meta.properties"
+
+    static func read(_ directory: String) throws(LogDirectoryError) -> MetaProperties? {
+        let bytes: [UInt8]?
+        do throws(IOError) { bytes = try FileSystem.contents(directory + "/" + Self.name, limit: 1 << 16) } catch {
+            throw .io(directory, error)
+        }
+        guard let bytes else { return nil }
+        var values: [String: String] = [:]
+        for line in String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isNewline) {
+            let line = line.drop { $0 == " " || $0 == "\t" }
+            guard !line.hasPrefix("#"), !line.hasPrefix("!"), let equals = line.firstIndex(of: "=") else { continue }
+            let key = line[..<equals].filter { $0 != " " }
+            let value = line[line.index(after: equals)...].drop { $0 == " " }
+            values[String(key)] = String(value).replacingEscapes()
+        }
+        guard let version = values["version"] else {
+            throw .damagedMetaProperties(directory, "no version")
+        }
+        guard version == "1" else { throw .unsupportedVersion(directory, version) }
+        guard let cluster = values["cluster.id"], !cluster.isEmpty else {
+            throw .damagedMetaProperties(directory, "no cluster.id")
+        }
+        guard let node = values["node.id"].flatMap({ Int32($0) }) else {
+            throw .damagedMetaProperties(directory, "no node.id, or not a number")
+        }
+        return MetaProperties(
+            clusterID: cluster, nodeID: node,
+            directoryID: values["directory.id"].flatMap { KafkaUUID($0) } ?? KafkaUUID.zero)
+    }
+
+    func write(_ directory: String) throws(IOError) {
+        let text =
+            "#\nnode.id=\(self.nodeID)\ndirectory.id=\(self.directoryID)\nversion=1\ncluster.id=\(self.clusterID)\n"
+        try FileSystem.replace(directory + "/" + Self.name, with: Array(text.utf8), durable: true)
+    }
+}
+
+extension String {
+    /// Java's Properties puts a backslash before `=`, `:`, `#`, `!` and spaces.
+    fileprivate func replacingEscapes() -> String {
+        var result = ""
+        var isEscaped = false
+        for character in self {
+            if character == "\\" && !isEscaped {
+                isEscaped = true
+            } else {
+                result.append(character)
+                isEscaped = false
+            }
+        }
+        return result
+    }
+}
+
+/// One data folder of a broker: its lock, its identity, its checkpoints.
+package final class LogDirectory: Sendable {
+    package let path: String
+    package let properties: MetaProperties
+    /// The folder was closed cleanly before this start.
+    package let wasClean: Bool
+    let marks: BootMarks
+    /// Nil when the folder has been given up.
+    private let lock: Mutex<LogFile?>
+
+    static let cleanShutdown = ".kafka_cleanshutdown"
+    static let recoveryPoints = "recovery-point-offset-checkpoint"
+    static let logStartOffsets = "log-start-offset-checkpoint"
+    static let highWatermarks = "replication-offset-checkpoint"
+
+    private init(path: String, properties: MetaProperties, wasClean: Bool, lock: LogFile) {
+        self.path = path
+        self.properties = properties
+        self.wasClean = wasClean
+        self.lock = Mutex(lock)
+        self.marks = BootMarks(directory: path)
+    }
+
+    /// Gives the folder up: another process, or another broker in this one, may open it.
+    func releaseLock() { self.lock.withLock { $0 = nil } }
+
+    /// Checks, locks and, where it is new, makes a data folder.
+    /// - Parameter clusterID: nil takes what the folder says, and for a new folder `newClusterID`.
+    static func open(
+        _ path: String, nodeID: Int32, clusterID: String?, newClusterID: () -> String
+    ) throws(LogDirectoryError) -> LogDirectory {
+        // First what changes nothing: a folder that is not ours is left as it is.
+        let found = try MetaProperties.read(path)
+        if FileSystem.exists(path + "/__cluster_metadata-0") { throw .kafkaFolder(path) }
+        if let found {
+            if let clusterID, clusterID != found.clusterID {
+                throw .otherCluster(path, found: found.clusterID, expected: clusterID)
+            }
+            if found.nodeID != nodeID { throw .otherNode(path, found: String(found.nodeID), expected: nodeID) }
+        }
+        do throws(IOError) {
+            try FileSystem.makeDirectories(path)
+            guard FileSystem.isWritable(path) else { throw IOError(.open, path) }
+            let lockPath = path + "/.lock"
+            let lock = try FileSystem.open(lockPath, .create)
+            guard try FileSystem.lock(lock, path: lockPath) else { throw IOError(.lock, path, code: EAGAIN) }
+            let wasClean = FileSystem.exists(path + "/" + Self.cleanShutdown)
+            var properties =
+                found
+                ?? MetaProperties(
+                    clusterID: clusterID ?? newClusterID(), nodeID: nodeID, directoryID: KafkaUUID.zero)
+            if found == nil || properties.directoryID == KafkaUUID.zero {
+                properties.directoryID = Self.randomID()
+                try properties.write(path)
+            }
+            return LogDirectory(path: path, properties: properties, wasClean: wasClean, lock: lock)
+        } catch {
+            switch (error.call, error.code) {
+            case (.lock, EAGAIN): throw .inUse(path)
+            case (_, EACCES), (_, EROFS), (_, EPERM), (_, ENOTDIR): throw .notWritable(path, error)
+            default: throw .io(path, error)
+            }
+        }
+    }
+
+    static func randomID() -> KafkaUUID {
+        KafkaUUID(
+            high: FileSystem.random64() & 0xFFFF_FFFF_FFFF_0FFF | 0x4000,
+            low: FileSystem.random64() & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000)
+    }
+
+    // MARK: clean shutdown
+
+    /// The nonce that the clean shutdown left, if Ottla did it.
+    func cleanShutdownNonce() -> String? {
+        guard let bytes = try? FileSystem.contents(self.path + "/" + Self.cleanShutdown, limit: 4096) else {
+            return nil
+        }
+        let text = String(decoding: bytes, as: UTF8.self)
+        guard let key = text.range(ofText: "\"ottla\":\"") else { return nil }
+        return String(text[key...].prefix { $0 != "\"" })
+    }
+
+    func removeCleanShutdown() throws(IOError) {
+        try FileSystem.unlink(self.path + "/" + Self.cleanShutdown)
+    }
+
+    func writeCleanShutdown(nonce: String) throws(IOError) {
+        let text = "{\"version\":0,\"brokerEpoch\":-1,\"ottla\":\"\(nonce)\"}"
+        try FileSystem.replace(self.path + "/" + Self.cleanShutdown, with: Array(text.utf8), durable: true)
+    }
+
+    // MARK: checkpoints
+
+    /// A checkpoint that is missing or damaged is as good as an empty one: more is read at the start.
+    func readCheckpoint(_ name: String) -> [TopicPartition: Int64] {
+        guard let bytes = try? FileSystem.contents(self.path + "/" + name) else { return [:] }
+        return Checkpoint.decodeOffsets(bytes) ?? [:]
+    }
+
+    func writeCheckpoint(_ name: String, _ offsets: [TopicPartition: Int64]) throws(IOError) {
+        try FileSystem.replace(self.path + "/" + name, with: Checkpoint.encode(offsets), durable: true)
+    }
+}
+
+extension String {
+    /// Where the text after the first occurrence of `text` begins.
+    fileprivate func range(ofText text: String) -> Index? {
+        var index = self.startIndex
+        while index < self.endIndex {
+            if self[index...].hasPrefix(text) { return self.index(index, offsetBy: text.count) }
+            index = self.index(after: index)
+        }
+        return nil
+    }
+}

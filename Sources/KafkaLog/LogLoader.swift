@@ -1,0 +1,416 @@
+import Glibc
+import KafkaRecords
+
+/// Opens a partition's folder: finds out which bytes are to be trusted, reads the others, cuts what is not whole.
+///
+/// Three ways, from the cheapest:
+/// - a mark that is valid (of this boot, or written with the clean shutdown): what came after it is read, where the boot
+///   is the same by headers but for the end;
+/// - a clean shutdown without a mark (Kafka's own): the end of the last segment is read;
+/// - otherwise: every segment beyond the recovery point is read, with CRCs.
+struct LogLoader {
+    let folder: PartitionFolder
+    let config: LogConfig
+    var hints: OpenHints
+    let now: Int64
+    var report = OpenReport()
+    var notices: [String] = []
+
+    /// Segments by base offset, with their sizes.
+    private var segments: [(base: Int64, size: Int)] = []
+    private var snapshots: [Int64] = []
+    private var epochs = LeaderEpochCache()
+    private var producers = ProducerStateManager()
+    /// How what no mark vouches for is read.
+    private var check = SegmentRecovery.Check.headersAndCRC
+
+    init(folder: PartitionFolder, config: LogConfig, hints: OpenHints, now: Int64) {
+        self.folder = folder
+        self.config = config
+        self.hints = hints
+        self.now = now
+    }
+
+    mutating func load() throws(IOError) -> PartitionLog.State {
+        try self.takeStock()
+        if self.segments.isEmpty {
+            let base = max(0, self.hints.logStartOffset)
+            _ = try FileSystem.open(self.folder.path(base, .log), .create)
+            self.segments = [(base, 0)]
+        }
+        if let epochs = try self.folder.readLeaderEpochs() { self.epochs = epochs }
+
+        var active: ActiveSegment
+        var logEnd: Int64
+        var resumed: PartitionMark?
+        if let mark = self.hints.mark, let trusted = try self.trust(mark) {
+            if self.hints.isSameBoot { self.check = .headersAndLastCRCs }
+            resumed = mark
+            (active, logEnd) = try self.resume(mark, trusted)
+        } else if self.hints.isClean, let (found, end) = try self.openClean() {
+            (active, logEnd) = (found, end)
+            self.producers = try self.replayProducers(segments: self.segments, upTo: end)
+        } else {
+            (active, logEnd) = try self.recover()
+        }
+        // Opened again on first use: an idle partition needs no descriptor.
+        active.file = nil
+        active.rollJitterMs = PartitionLog.jitter(self.config)
+        logEnd = max(logEnd, active.baseOffset)
+        var logStart = max(self.segments[0].base, min(self.hints.logStartOffset, logEnd))
+        if let mark = self.hints.mark { logStart = max(logStart, min(mark.logStartOffset, logEnd)) }
+        self.epochs.truncateFromEnd(logEnd)
+        self.epochs.truncateFromStart(logStart)
+        // One of a log that was longer must not be taken for this one's when it has grown as long.
+        try self.dropSnapshots(after: logEnd)
+        let sealed = self.segments.indices.dropLast().map { index in
+            SealedSegment(
+                baseOffset: self.segments[index].base, size: self.segments[index].size,
+                nextOffset: self.segments[index + 1].base, folder: self.folder)
+        }
+        let recoveryPoint = self.hints.isClean ? logEnd : min(max(self.hints.recoveryPoint, logStart), logEnd)
+        var state = PartitionLog.State(
+            config: self.config, logStartOffset: logStart, logEndOffset: logEnd, highWatermark: logEnd,
+            recoveryPoint: recoveryPoint, sealed: sealed, active: active, epochs: self.epochs,
+            producers: self.producers, lastFlushMs: self.now)
+        if let resumed {
+            // That mark goes on to hold.
+            state.marked = (resumed.segmentBase, resumed.position)
+            state.needsMark = resumed.logEndOffset != logEnd || resumed.logStartOffset != logStart
+        }
+        return state
+    }
+
+    // MARK: files
+
+    /// What is in the folder; leftovers of deletions, cleanings and of a segment made ahead go.
+    private mutating func takeStock() throws(IOError) {
+        var names = try FileSystem.list(self.folder.path)
+        for name in names
+        where name.hasSuffix(".deleted") || name.hasSuffix(".cleaned") || name.hasSuffix(".tmp")
+            || name == PartitionFolder.nextSegment
+        {
+            try FileSystem.unlink(self.folder.path + "/" + name)
+        }
+        if names.contains(where: { $0.hasSuffix(".swap") }) {
+            try self.completeSwaps(names)
+            names = try FileSystem.list(self.folder.path)
+        }
+        var bases: Set<Int64> = []
+        for name in names {
+            guard let (offset, suffix) = PartitionFolder.parse(name) else { continue }
+            if suffix == "snapshot" { self.snapshots.append(offset) }
+            guard suffix == "log", let status = try FileSystem.status(self.folder.path + "/" + name) else { continue }
+            bases.insert(offset)
+            self.segments.append((offset, status.size))
+        }
+        self.segments.sort { $0.base < $1.base }
+        self.snapshots.sort()
+        for name in names {
+            // An index without its log.
+            guard let (offset, suffix) = PartitionFolder.parse(name), !bases.contains(offset),
+                suffix == "index" || suffix == "timeindex" || suffix == "txnindex"
+            else { continue }
+            try FileSystem.unlink(self.folder.path + "/" + name)
+        }
+    }
+
+    /// A cleaning had written its result whole and was replacing the segments that went into it.
+    private mutating func completeSwaps(_ names: [String]) throws(IOError) {
+        let logs = names.filter { $0.hasSuffix(".log.swap") }
+        for name in logs {
+            guard let (base, _) = PartitionFolder.parse(name) else { continue }
+            let path = self.folder.path + "/" + name
+            let file = try FileSystem.open(path, .read)
+            var next = base
+            _ = try SegmentView(
+                baseOffset: base, file: file, end: try FileSystem.size(file), offsetIndex: nil, timeIndex: nil
+            ).walk(from: 0, block: 64 << 10) { _, header in
+                next = header.lastOffset + 1
+                return true
+            }
+            for old in names {
+                guard let (offset, suffix) = PartitionFolder.parse(old), suffix == "log", offset >= base, offset < next
+                else { continue }
+                for suffix in PartitionFolder.Suffix.allCases where suffix != .snapshot {
+                    try FileSystem.unlink(self.folder.path(offset, suffix))
+                }
+            }
+            try FileSystem.rename(path, to: self.folder.path(base, .log))
+        }
+        for name in names where name.hasSuffix(".swap") && !name.hasSuffix(".log.swap") {
+            let path = self.folder.path + "/" + name
+            if logs.contains(where: { $0.prefix(20) == name.prefix(20) }) {
+                try FileSystem.rename(path, to: String(path.dropLast(5)))
+            } else {
+                try FileSystem.unlink(path)
+            }
+        }
+    }
+
+    // MARK: by a mark
+
+    /// The segment of a mark, opened, where the files fit it: at least as long, with the same last batch.
+    private func trust(_ mark: PartitionMark) throws(IOError) -> (index: Int, file: LogFile?)? {
+        guard let index = self.segments.firstIndex(where: { $0.base == mark.segmentBase }),
+            self.segments[index].size >= mark.position
+        else { return nil }
+        if mark.position == 0 { return mark.logEndOffset == mark.segmentBase ? (index, nil) : nil }
+        // Closed cleanly and of the same length: not opened for a look.
+        if self.hints.isClean, self.segments[index].size == mark.position, index == self.segments.count - 1 {
+            return (index, nil)
+        }
+        let file = try FileSystem.open(self.folder.path(mark.segmentBase, .log), .readWrite)
+        let view = SegmentView(
+            baseOffset: mark.segmentBase, file: file, end: mark.position, offsetIndex: nil, timeIndex: nil)
+        guard let last = try view.header(at: mark.lastBatchPosition), last.crc == mark.lastBatchCRC,
+            last.lastOffset + 1 == mark.logEndOffset, mark.lastBatchPosition + last.sizeInBytes == mark.position
+        else { return nil }
+        return (index, file)
+    }
+
+    private mutating func resume(
+        _ mark: PartitionMark, _ trusted: (index: Int, file: LogFile?)
+    ) throws(IOError) -> (ActiveSegment, Int64) {
+        self.hints.recoveryPoint = max(self.hints.recoveryPoint, min(mark.recoveryPoint, mark.logEndOffset))
+        for (id, entry) in mark.producers { self.producers.restore(id, entry) }
+        // The file is written with each sync, and may by now be newer.
+        if let latest = mark.epochs.last, latest.epoch > self.epochs.latestEpoch ?? -1 {
+            self.epochs = LeaderEpochCache(entries: mark.epochs)
+            self.epochs.needsWrite = true
+        }
+        self.epochs.truncateFromEnd(mark.logEndOffset)
+        var segment = ActiveSegment(baseOffset: mark.segmentBase, createdMs: self.now, file: trusted.file)
+        segment.size = mark.position
+        segment.largest = mark.largest
+        segment.bytesSinceIndexEntry = mark.bytesSinceIndexEntry
+        segment.lastBatchPosition = mark.lastBatchPosition
+        segment.lastBatchCRC = mark.lastBatchCRC
+        segment.writtenBack = mark.position
+        if try self.cutIndex(mark.segmentBase, .index, OffsetIndexEntry.size * mark.offsetIndexCount),
+            try self.cutIndex(mark.segmentBase, .timeindex, TimeIndexEntry.size * mark.timeIndexCount)
+        {
+            segment.offsetIndex = IndexTail(persisted: mark.offsetIndexCount, unwritten: mark.offsetEntries)
+            segment.timeIndex = IndexTail(persisted: mark.timeIndexCount, unwritten: mark.timeEntries)
+            segment.lastIndexedTimestamp = mark.lastIndexedTimestamp
+            segment.areIndexFilesChecked = false
+        } else {
+            segment = try self.reindex(segment, upTo: mark.position)
+        }
+        var next = mark.logEndOffset
+        return try self.readOn(from: trusted.index, segment, &next)
+    }
+
+    /// Makes an index file exactly so long; false where it is shorter.
+    private func cutIndex(_ base: Int64, _ suffix: PartitionFolder.Suffix, _ size: Int) throws(IOError) -> Bool {
+        let path = self.folder.path(base, suffix)
+        guard let status = try FileSystem.status(path) else { return size == 0 }
+        guard status.size >= size else { return false }
+        if status.size > size { try FileSystem.truncate(FileSystem.open(path, .readWrite), to: size) }
+        return true
+    }
+
+    /// The same segment with indexes made from its batches, which are trusted.
+    private mutating func reindex(_ old: ActiveSegment, upTo size: Int) throws(IOError) -> ActiveSegment {
+        try SegmentRecovery.removeIndexes(old.baseOffset, self.folder)
+        var segment = ActiveSegment(baseOffset: old.baseOffset, createdMs: self.now, file: old.file)
+        let file = try segment.openFile(self.folder)
+        var next = old.baseOffset
+        _ = try SegmentRecovery.scan(
+            file, into: &segment, fileSize: size, check: .headers, interval: self.config.indexIntervalBytes,
+            nextOffset: &next, visit: { _ in })
+        segment.writtenBack = segment.size
+        return segment
+    }
+
+    // MARK: after a clean shutdown without a mark
+
+    /// The last segment, its end found from its last index entry. Nil where that does not come out even.
+    private mutating func openClean() throws(IOError) -> (ActiveSegment, Int64)? {
+        let last = self.segments[self.segments.count - 1]
+        var segment = ActiveSegment(baseOffset: last.base, createdMs: self.now)
+        if last.size == 0 {
+            _ = try self.cutIndex(last.base, .index, 0)
+            _ = try self.cutIndex(last.base, .timeindex, 0)
+            return (segment, last.base)
+        }
+        let file = try segment.openFile(self.folder)
+        let indexPath = self.folder.path(last.base, .index)
+        let timesPath = self.folder.path(last.base, .timeindex)
+        if last.size <= self.config.indexIntervalBytes, !FileSystem.exists(indexPath) {
+            // Nothing in it has an entry yet, and Ottla makes the file with the first.
+            _ = try FileSystem.open(indexPath, .create)
+        }
+        guard let indexSize = try FileSystem.status(indexPath)?.size,
+            let timesSize = try FileSystem.status(timesPath)?.size,
+            indexSize % OffsetIndexEntry.size == 0, timesSize % TimeIndexEntry.size == 0
+        else { return nil }
+        let view = SegmentView(
+            baseOffset: last.base, file: file, end: last.size,
+            offsetIndex: IndexFile(
+                file: try FileSystem.open(indexPath, .read), count: indexSize / OffsetIndexEntry.size),
+            timeIndex: IndexFile(
+                file: try FileSystem.open(timesPath, .read), count: timesSize / TimeIndexEntry.size))
+        guard try SegmentRecovery.areIndexesUsable(view), let index = view.offsetIndex, let times = view.timeIndex
+        else {
+            return nil
+        }
+        if let entry = try times.entry(times.count - 1) {
+            segment.largest = TimestampOffset(
+                timestamp: entry.timestamp, offset: last.base &+ Int64(entry.relativeOffset))
+            segment.lastIndexedTimestamp = entry.timestamp
+        }
+        segment.offsetIndex = IndexTail(persisted: index.count)
+        segment.timeIndex = IndexTail(persisted: times.count)
+        // The batch of the last entry counts as bytes since it.
+        segment.size = Int(try index.entry(index.count - 1)?.position ?? 0)
+        let start = segment.size
+        var next = last.base
+        let isWhole = try SegmentRecovery.scan(
+            file, into: &segment, fileSize: last.size, check: .headers, interval: .max, nextOffset: &next,
+            visit: { _ in })
+        segment.bytesSinceIndexEntry = segment.size - start
+        segment.writtenBack = segment.size
+        if start > 0 { segment.firstTimestamp = nil }
+        return isWhole ? (segment, next) : nil
+    }
+
+    // MARK: after a crash
+
+    private mutating func recover() throws(IOError) -> (ActiveSegment, Int64) {
+        // The first segment that holds something beyond the recovery point.
+        var first = self.segments.count - 1
+        while first > 0, self.segments[first].base > self.hints.recoveryPoint { first -= 1 }
+        let base = self.segments[first].base
+        self.producers = try self.replayProducers(segments: Array(self.segments[..<first]), upTo: base)
+        self.epochs.truncateFromEnd(base)
+        try SegmentRecovery.removeIndexes(base, self.folder)
+        var next = base
+        return try self.readOn(from: first, ActiveSegment(baseOffset: base, createdMs: self.now), &next)
+    }
+
+    /// Reads what follows in a segment, and the segments after it, with CRCs. At the first batch that is not whole the log
+    /// ends.
+    private mutating func readOn(
+        from first: Int, _ start: ActiveSegment, _ next: inout Int64
+    ) throws(IOError) -> (ActiveSegment, Int64) {
+        var segment = start
+        var index = first
+        while true {
+            let size = self.segments[index].size
+            var isWhole = true
+            if segment.size < size {
+                let file = try segment.openFile(self.folder)
+                let from = segment.size
+                isWhole = try self.scan(file, &segment, size, &next)
+                self.report.bytesScanned += segment.size - from
+                segment.writtenBack = segment.size
+                if !isWhole {
+                    try FileSystem.truncate(file, to: segment.size)
+                    self.report.bytesCut += size - segment.size
+                    self.notices.append(
+                        "\(PartitionFolder.name(segment.baseOffset)).log is cut from \(size) to \(segment.size) bytes: "
+                            + "no whole batch at offset \(next)")
+                }
+            }
+            self.segments[index].size = segment.size
+            if !isWhole || index == self.segments.count - 1 {
+                try self.dropSegments(after: index)
+                try self.dropSnapshots(after: next)
+                return (segment, next)
+            }
+            try segment.seal(self.folder)
+            index += 1
+            let base = self.segments[index].base
+            guard base >= next else {
+                // Overlaps with what is before: not of this log.
+                try self.dropSegments(after: index - 1)
+                return try self.reopenAsActive(index - 1, next)
+            }
+            next = base
+            try SegmentRecovery.removeIndexes(base, self.folder)
+            segment = ActiveSegment(baseOffset: base, createdMs: self.now)
+        }
+    }
+
+    private mutating func scan(
+        _ file: LogFile, _ segment: inout ActiveSegment, _ size: Int, _ next: inout Int64
+    ) throws(IOError) -> Bool {
+        var producers = self.producers
+        var epochs = self.epochs
+        self.producers.removeAll()
+        let isWhole = try SegmentRecovery.scan(
+            file, into: &segment, fileSize: size, check: self.check, interval: self.config.indexIntervalBytes,
+            nextOffset: &next
+        ) { header in
+            producers.update(header, baseOffset: header.baseOffset, now: -1)
+            epochs.assign(epoch: header.partitionLeaderEpoch, startOffset: header.baseOffset)
+        }
+        self.producers = producers
+        self.epochs = epochs
+        return isWhole
+    }
+
+    private mutating func reopenAsActive(_ index: Int, _ next: Int64) throws(IOError) -> (ActiveSegment, Int64) {
+        let segment = try self.reindex(
+            ActiveSegment(baseOffset: self.segments[index].base, createdMs: self.now), upTo: self.segments[index].size)
+        return (segment, next)
+    }
+
+    private mutating func dropSegments(after index: Int) throws(IOError) {
+        for segment in self.segments[(index + 1)...] {
+            self.report.bytesCut += segment.size
+            self.notices.append("\(PartitionFolder.name(segment.base)).log is dropped: the log ends before it")
+            for suffix in PartitionFolder.Suffix.allCases {
+                try FileSystem.unlink(self.folder.path(segment.base, suffix))
+            }
+        }
+        self.segments.removeSubrange((index + 1)...)
+    }
+
+    private mutating func dropSnapshots(after offset: Int64) throws(IOError) {
+        for snapshot in self.snapshots where snapshot > offset {
+            try FileSystem.unlink(self.folder.path(snapshot, .snapshot))
+        }
+        self.snapshots.removeAll { $0 > offset }
+    }
+
+    // MARK: producers
+
+    /// The producers at `end`: the newest snapshot that can be read, and the batches after it.
+    mutating func replayProducers(segments: [(base: Int64, size: Int)], upTo end: Int64) throws(IOError)
+        -> ProducerStateManager
+    {
+        if self.snapshots.isEmpty {
+            self.snapshots = try FileSystem.list(self.folder.path).compactMap {
+                guard let (offset, suffix) = PartitionFolder.parse($0), suffix == "snapshot" else { return nil }
+                return offset
+            }.sorted()
+        }
+        var producers = ProducerStateManager()
+        var from: Int64 = 0
+        for snapshot in self.snapshots.reversed() where snapshot <= end {
+            guard let entries = try self.folder.readSnapshot(snapshot) else {
+                self.notices.append("\(PartitionFolder.name(snapshot)).snapshot cannot be read and is left out")
+                continue
+            }
+            for (id, entry) in entries { producers.restore(id, entry) }
+            from = snapshot
+            break
+        }
+        for (index, segment) in segments.enumerated() {
+            let nextBase = index + 1 < segments.count ? segments[index + 1].base : end
+            guard nextBase > from, segment.size > 0 else { continue }
+            let file = try FileSystem.open(self.folder.path(segment.base, .log), .read)
+            _ = try SegmentView(
+                baseOffset: segment.base, file: file, end: segment.size, offsetIndex: nil, timeIndex: nil
+            ).walk(from: 0, block: 64 << 10) { _, header in
+                if header.lastOffset >= from, header.baseOffset < end {
+                    producers.update(header, baseOffset: header.baseOffset, now: -1)
+                }
+                return header.baseOffset < end
+            }
+        }
+        return producers
+    }
+}

@@ -1,0 +1,75 @@
+import KafkaPrimitives
+
+/// The names of the files in a partition's folder, and the small files there.
+struct PartitionFolder: Sendable {
+    let path: String
+
+    enum Suffix: String, CaseIterable, Sendable {
+        case log, index, timeindex, txnindex, snapshot
+    }
+
+    static let partitionMetadata = "partition.metadata"
+    static let leaderEpochs = "leader-epoch-checkpoint"
+    /// The file of the next segment, made before its name is known.
+    static let nextSegment = "ottla-next-segment"
+
+    func path(_ offset: Int64, _ suffix: Suffix) -> String {
+        self.path + "/" + Self.name(offset) + "." + suffix.rawValue
+    }
+
+    /// An offset in 20 digits, so that names sort as offsets do.
+    static func name(_ offset: Int64) -> String {
+        let digits = String(offset)
+        return String(repeating: "0", count: max(0, 20 - digits.utf8.count)) + digits
+    }
+
+    /// The offset and suffix of a name such as `00000000000000000042.log`; nil for any other.
+    static func parse(_ name: String) -> (offset: Int64, suffix: Substring)? {
+        let utf8 = name.utf8
+        guard utf8.count > 21, let dot = name.firstIndex(of: "."),
+            name.utf8.distance(from: name.startIndex, to: dot) == 20,
+            let offset = Int64(name[..<dot]), offset >= 0
+        else { return nil }
+        return (offset, name[name.index(after: dot)...])
+    }
+
+    // MARK: partition.metadata
+
+    /// Nil where there is none or it is not readable as such.
+    func readTopicID() throws(IOError) -> KafkaUUID? {
+        guard let bytes = try FileSystem.contents(self.path + "/" + Self.partitionMetadata, limit: 4096) else {
+            return nil
+        }
+        for line in String(decoding: bytes, as: UTF8.self).split(separator: "\n") where line.hasPrefix("topic_id:") {
+            return KafkaUUID(line.dropFirst(9).drop { $0 == " " }.prefix { $0 != " " && $0 != "\r" })
+        }
+        return nil
+    }
+
+    func writeTopicID(_ id: KafkaUUID) throws(IOError) {
+        try FileSystem.replace(
+            self.path + "/" + Self.partitionMetadata, with: Array("version: 0\ntopic_id: \(id)".utf8), durable: false)
+    }
+
+    // MARK: leader-epoch-checkpoint
+
+    func readLeaderEpochs() throws(IOError) -> LeaderEpochCache? {
+        guard let bytes = try FileSystem.contents(self.path + "/" + Self.leaderEpochs) else { return nil }
+        return LeaderEpochCache(fileContents: bytes)
+    }
+
+    func writeLeaderEpochs(_ epochs: LeaderEpochCache, durable: Bool) throws(IOError) {
+        try FileSystem.replace(self.path + "/" + Self.leaderEpochs, with: epochs.fileContents, durable: durable)
+    }
+
+    // MARK: snapshots
+
+    func readSnapshot(_ offset: Int64) throws(IOError) -> [Int64: ProducerStateEntry]? {
+        guard let bytes = try FileSystem.contents(self.path(offset, .snapshot)) else { return nil }
+        return ProducerSnapshot.decode(bytes)
+    }
+
+    func writeSnapshot(_ offset: Int64, _ producers: [Int64: ProducerStateEntry]) throws(IOError) {
+        try FileSystem.replace(self.path(offset, .snapshot), with: ProducerSnapshot.encode(producers), durable: false)
+    }
+}

@@ -1,0 +1,145 @@
+import Glibc
+import KafkaPrimitives
+import KafkaRecords
+import Synchronization
+
+/// What is known of a partition when its folder is opened.
+struct OpenHints: Sendable {
+    /// The whole data folder was closed cleanly.
+    var isClean = false
+    /// Valid: of this boot, or of the clean shutdown.
+    var mark: PartitionMark?
+    /// The machine has not been restarted since the mark: what came after it was written by the process that took it.
+    var isSameBoot = false
+    var recoveryPoint: Int64 = 0
+    var logStartOffset: Int64 = 0
+}
+
+/// What opening a partition took.
+struct OpenReport: Sendable {
+    var bytesScanned = 0
+    var bytesCut = 0
+}
+
+extension PartitionLog {
+    /// Makes a partition's folder with an empty segment.
+    static func create(
+        _ topicPartition: TopicPartition, topicID: KafkaUUID, folder: PartitionFolder, config: LogConfig,
+        environment: LogEnvironment, now: Int64
+    ) throws(IOError) -> PartitionLog {
+        var hints = OpenHints(isClean: true)
+        if FileSystem.exists(folder.path) {
+            // Made by a creation that was cut short, or left by a deletion that failed: not to be taken for another topic's.
+            let found = try folder.readTopicID()
+            let isEmpty = try FileSystem.list(folder.path).isEmpty
+            guard found == topicID || (found == nil && isEmpty) else {
+                throw IOError(.mkdir, folder.path, code: EEXIST)
+            }
+            hints.isClean = false
+        }
+        try FileSystem.makeDirectory(folder.path)
+        try folder.writeTopicID(topicID)
+        let log = try self.open(
+            topicPartition, topicID: topicID, folder: folder, config: config, environment: environment, hints: hints,
+            now: now
+        ).log
+        // Without a mark it is read whole after a crash, so the first may wait until it holds something.
+        log.state.withLock { $0.marked = ($0.active.baseOffset, 0) }
+        return log
+    }
+
+    /// Opens a partition's folder; what a crash left in it is put in order.
+    static func open(
+        _ topicPartition: TopicPartition, topicID: KafkaUUID, folder: PartitionFolder, config: LogConfig,
+        environment: LogEnvironment, hints: OpenHints, now: Int64
+    ) throws(IOError) -> (log: PartitionLog, report: OpenReport) {
+        var loader = LogLoader(folder: folder, config: config, hints: hints, now: now)
+        let state = try loader.load()
+        let log = PartitionLog(
+            topicPartition: topicPartition, topicID: topicID, folder: folder, environment: environment, state: state)
+        for message in loader.notices { log.notice(.warning, message) }
+        return (log, loader.report)
+    }
+
+    /// Closes files that nobody uses just now; they are opened again when they are needed.
+    /// - Parameter onlyIdle: only those that were not used since the last call.
+    func releaseFiles(onlyIdle: Bool) {
+        // They close after the lock is released.
+        let released = self.state.withLock { state -> [LogFile?] in
+            defer { state.active.isFileUsed = false }
+            if onlyIdle && state.active.isFileUsed { return [] }
+            defer {
+                state.active.file = nil
+                state.active.offsetIndexFile = nil
+                state.active.timeIndexFile = nil
+            }
+            return [state.active.file, state.active.offsetIndexFile, state.active.timeIndexFile]
+        }
+        withExtendedLifetime(released) {}
+    }
+
+    /// Closes the log: everything is synced, indexes are complete, the producers are in a snapshot.
+    /// - Parameter isSyncedLater: everything is written, and the caller syncs the file system.
+    package func close(isSyncedLater: Bool = false) throws(IOError) {
+        // Kafka's look-ups by time need an entry for the newest timestamp at the end of a closed segment.
+        self.state.withLock { $0.active.addTimeIndexEntry() }
+        try self.flush(upTo: .max, isSyncedLater: isSyncedLater)
+        let epochs = self.state.withLock { state -> LeaderEpochCache? in
+            defer { state.epochs.needsWrite = false }
+            return state.epochs.needsWrite ? state.epochs : nil
+        }
+        if let epochs { try self.folder.writeLeaderEpochs(epochs, durable: !isSyncedLater) }
+        let (offset, producers, needsSnapshot) = self.state.withLock { state in
+            (state.logEndOffset, state.producers.producers, state.logEndOffset > 0)
+        }
+        if needsSnapshot && !FileSystem.exists(self.folder.path(offset, .snapshot)) {
+            try self.folder.writeSnapshot(offset, producers)
+            self.removeOldSnapshots()
+        }
+        let segments = try self.state.withLock { state throws(IOError) -> [SealedSegment] in
+            guard state.status == .open else { return [] }
+            try state.active.writeIndexes(self.folder)
+            state.status = .closed
+            state.nextFile = nil
+            state.needsMark = true
+            return state.sealed
+        }
+        try FileSystem.unlink(self.folder.path + "/" + PartitionFolder.nextSegment)
+        self.releaseFiles(onlyIdle: false)
+        for segment in segments { self.environment.segmentCache.remove(segment) }
+    }
+
+    /// Drops the log out of use, before its folder is renamed.
+    func markDeleted() {
+        let segments = self.state.withLock { state -> [SealedSegment] in
+            state.status = .deleted
+            state.nextFile = nil
+            state.active.file = nil
+            return state.sealed
+        }
+        for segment in segments { self.environment.segmentCache.remove(segment) }
+    }
+
+    // MARK: snapshots
+
+    func removeSnapshots(where isGone: (Int64) -> Bool) throws(IOError) {
+        for name in try FileSystem.list(self.folder.path) {
+            guard let (offset, suffix) = PartitionFolder.parse(name), suffix == "snapshot", isGone(offset) else {
+                continue
+            }
+            try FileSystem.unlink(self.folder.path(offset, .snapshot))
+        }
+    }
+
+    /// After a truncation: the producers as the batches that are left tell.
+    func rebuildProducers() throws(IOError) {
+        let (sealed, active, end) = try self.state.withLock { state throws(IOError) in
+            (state.sealed, try self.activeView(&state), state.logEndOffset)
+        }
+        try self.removeSnapshots { $0 > end }
+        var loader = LogLoader(folder: self.folder, config: self.config, hints: OpenHints(), now: 0)
+        let producers = try loader.replayProducers(
+            segments: sealed.map { ($0.baseOffset, $0.size) } + [(active.baseOffset, active.end)], upTo: end)
+        self.state.withLock { $0.producers = producers }
+    }
+}

@@ -1,0 +1,217 @@
+import Glibc
+import KafkaRecords
+import Synchronization
+
+extension PartitionLog {
+    /// Deletes the segments that retention.ms, retention.bytes or the log start offset have left behind, oldest first and
+    /// none that holds offsets at or above the high watermark. With cleanup.policy=compact alone only the log start
+    /// offset counts. Their files go after file.delete.delay.ms.
+    /// - Returns: how many were deleted.
+    @discardableResult
+    package func deleteOldSegments(now: Int64) throws(IOError) -> Int {
+        // Largest timestamps are in index files: asked for before the lock is taken.
+        let (candidates, config) = self.state.withLock { ($0.sealed, $0.config) }
+        var expiredCount = 0
+        if config.cleanupPolicy.contains(.delete), config.retentionMs >= 0 {
+            for segment in candidates {
+                guard try self.isExpired(segment, config, now) else { break }
+                expiredCount += 1
+            }
+        }
+        let expired = Set(candidates.prefix(expiredCount).map(ObjectIdentifier.init))
+        var rolled: RolledSegment?
+        let deleted = try self.state.withLock { state throws(IOError) -> [SealedSegment] in
+            guard state.status == .open else { return [] }
+            if try self.isActiveExpired(&state, expired, now) {
+                rolled = try self.roll(&state, baseOffset: state.logEndOffset, now: now)
+            }
+            var surplus = state.surplusBytes
+            var count = 0
+            for segment in state.sealed {
+                guard segment.nextOffset <= state.highWatermark else { break }
+                let isSurplus = surplus >= Int64(segment.size)
+                let isOld = expired.contains(ObjectIdentifier(segment)) || segment === rolled?.segment
+                guard isOld || isSurplus || segment.nextOffset <= state.logStartOffset else { break }
+                surplus -= Int64(segment.size)
+                count += 1
+            }
+            return state.removeOldest(count)
+        }
+        if let rolled { self.finish(rolled) }
+        self.discard(deleted, now: now, delayMs: config.fileDeleteDelayMs)
+        return deleted.count
+    }
+
+    private func isExpired(_ segment: SealedSegment, _ config: LogConfig, _ now: Int64) throws(IOError) -> Bool {
+        do throws(IOError) {
+            let largest = try segment.largestTimestamp(self.environment.segmentCache).timestamp
+            let last: Int64
+            if largest >= 0 {
+                last = largest
+            } else {
+                // No record has a timestamp: the file's age counts.
+                last = try FileSystem.status(segment.folder.path(segment.baseOffset, .log))?.modifiedMs ?? now
+            }
+            return now &- last > config.retentionMs
+        } catch {
+            // Deleted meanwhile.
+            if error.code == ENOENT { return false }
+            throw error
+        }
+    }
+
+    /// Kafka deletes the active segment too when all before it go and its newest record is too old: it rolls first.
+    private func isActiveExpired(
+        _ state: inout State, _ expired: Set<ObjectIdentifier>, _ now: Int64
+    ) throws(IOError) -> Bool {
+        let config = state.config
+        guard config.cleanupPolicy.contains(.delete), config.retentionMs >= 0, state.active.size > 0,
+            state.highWatermark >= state.logEndOffset,
+            state.sealed.allSatisfy({ expired.contains(ObjectIdentifier($0)) })
+        else { return false }
+        let last = state.active.largest.timestamp >= 0 ? state.active.largest.timestamp : state.active.createdMs
+        return now &- last > config.retentionMs
+    }
+
+    /// DeleteRecords: the log starts at `offset` from now on. Whole segments before it go with the next retention pass.
+    /// - Returns: false where the offset is behind the high watermark (OFFSET_OUT_OF_RANGE).
+    package func deleteRecords(before offset: Int64) -> Bool {
+        self.state.withLock { state in
+            guard offset >= 0, offset <= state.highWatermark else { return false }
+            if offset > state.logStartOffset {
+                state.logStartOffset = offset
+                state.epochs.truncateFromStart(offset)
+                state.needsMark = true
+            }
+            return true
+        }
+    }
+
+    /// Renames the files and leaves them to the trash. Reads in flight keep what they have open.
+    func discard(_ segments: [SealedSegment], now: Int64, delayMs: Int64) {
+        for segment in segments {
+            self.environment.segmentCache.remove(segment)
+            self.discardFiles(of: segment.baseOffset, now: now, delayMs: delayMs)
+        }
+        if let last = segments.last {
+            self.notice(
+                .info,
+                "deleted \(segments.count) segment(s), offsets \(segments[0].baseOffset) to \(last.nextOffset - 1)")
+        }
+    }
+
+    private func discardFiles(of baseOffset: Int64, now: Int64, delayMs: Int64) {
+        for suffix in PartitionFolder.Suffix.allCases {
+            let path = self.folder.path(baseOffset, suffix)
+            do throws(IOError) {
+                try FileSystem.rename(path, to: path + ".deleted")
+                self.environment.trash.add(path + ".deleted", dueMs: now &+ delayMs)
+            } catch {
+                if error.code != ENOENT { self.notice(.warning, "\(error)") }
+            }
+        }
+    }
+
+    // MARK: truncation
+
+    /// Cuts the log: `offset` and all after it are gone. A batch that holds it goes whole.
+    package func truncate(to offset: Int64, now: Int64) throws(IOError) {
+        let removed = try self.state.withLock { state throws(IOError) -> [SealedSegment] in
+            guard offset < state.logEndOffset else { return [] }
+            var removed: [SealedSegment] = []
+            if offset < state.active.baseOffset, let index = state.sealedIndex(of: offset) {
+                let target = state.sealed[index]
+                removed = Array(state.sealed[(index + 1)...])
+                let active = state.active.baseOffset
+                try FileSystem.unlink(self.folder.path(active, .log))
+                try SegmentRecovery.removeIndexes(active, self.folder)
+                state.sealed.removeSubrange(index...)
+                removed.append(target)
+                state.active = ActiveSegment(baseOffset: target.baseOffset, createdMs: now)
+            }
+            let base = state.active.baseOffset
+            var segment = ActiveSegment(baseOffset: base, createdMs: now)
+            segment.file = try state.active.openFile(self.folder)
+            let file = try segment.openFile(self.folder)
+            let size = try FileSystem.size(file)
+            let view = SegmentView(baseOffset: base, file: file, end: size, offsetIndex: nil, timeIndex: nil)
+            let end = try view.locate(offset, from: 0)?.position ?? size
+            try SegmentRecovery.removeIndexes(base, self.folder)
+            try FileSystem.truncate(file, to: end)
+            var next = base
+            _ = try SegmentRecovery.scan(
+                file, into: &segment, fileSize: end, check: .headers, interval: state.config.indexIntervalBytes,
+                nextOffset: &next, visit: { _ in })
+            state.active = segment
+            state.logEndOffset = next
+            state.highWatermark = min(state.highWatermark, state.logEndOffset)
+            state.recoveryPoint = min(state.recoveryPoint, state.logEndOffset)
+            state.logStartOffset = min(state.logStartOffset, state.logEndOffset)
+            state.epochs.truncateFromEnd(state.logEndOffset)
+            state.readEnds.removeAll()
+            state.mustTruncate = false
+            state.needsMark = true
+            state.marked = nil
+            return removed
+        }
+        for segment in removed {
+            self.environment.segmentCache.remove(segment)
+            // The last one is the active segment now: its file stays.
+            if segment !== removed.last {
+                for suffix in PartitionFolder.Suffix.allCases {
+                    try FileSystem.unlink(self.folder.path(segment.baseOffset, suffix))
+                }
+            }
+        }
+        try self.rebuildProducers()
+    }
+
+    /// Empties the log, which begins at `offset` afterwards.
+    package func truncateFullyAndStart(at offset: Int64, now: Int64) throws(IOError) {
+        let removed = try self.state.withLock { state throws(IOError) -> [SealedSegment] in
+            let removed = state.sealed
+            try FileSystem.unlink(self.folder.path(state.active.baseOffset, .log))
+            try SegmentRecovery.removeIndexes(state.active.baseOffset, self.folder)
+            state.sealed = []
+            state.active = ActiveSegment(baseOffset: offset, createdMs: now)
+            _ = try state.active.openFile(self.folder)
+            state.logStartOffset = offset
+            state.logEndOffset = offset
+            state.highWatermark = offset
+            state.recoveryPoint = min(state.recoveryPoint, offset)
+            state.epochs.removeAll()
+            state.producers.removeAll()
+            state.readEnds.removeAll()
+            state.mustTruncate = false
+            state.needsMark = true
+            state.marked = nil
+            return removed
+        }
+        for segment in removed {
+            self.environment.segmentCache.remove(segment)
+            for suffix in PartitionFolder.Suffix.allCases {
+                try FileSystem.unlink(self.folder.path(segment.baseOffset, suffix))
+            }
+        }
+        try self.removeSnapshots { _ in true }
+    }
+}
+
+extension PartitionLog.State {
+    /// Bytes above retention.bytes.
+    var surplusBytes: Int64 {
+        guard self.config.cleanupPolicy.contains(.delete), self.config.retentionBytes >= 0 else { return -1 }
+        return self.sizeInBytes - self.config.retentionBytes
+    }
+
+    mutating func removeOldest(_ count: Int) -> [SealedSegment] {
+        guard count > 0 else { return [] }
+        let removed = Array(self.sealed[..<count])
+        self.sealed.removeFirst(count)
+        let start = max(self.logStartOffset, self.sealed.first?.baseOffset ?? self.active.baseOffset)
+        self.logStartOffset = start
+        self.epochs.truncateFromStart(start)
+        self.needsMark = true
+        return removed
+    }
+}

@@ -1,0 +1,203 @@
+import Glibc
+import KafkaRecords
+import Synchronization
+
+/// A segment that was just sealed, for what is still to be done with it.
+struct RolledSegment: Sendable {
+    var segment: SealedSegment
+    var file: LogFile?
+    var producers: [Int64: ProducerStateEntry]
+}
+
+extension PartitionLog {
+    /// Kafka's rule: the segment would grow too long, its first batch is too old, an index is full, or an offset would not
+    /// fit into 32 bits relative to its base.
+    func shouldRoll(
+        _ state: inout State, size: Int, lastOffset: Int64, timestamp: Int64, now: Int64
+    ) throws(IOError) -> Bool {
+        guard state.active.size > 0 else {
+            return lastOffset - state.active.baseOffset > Int64(Int32.max)
+        }
+        if state.active.size > min(state.config.segmentBytes, Int(Int32.max)) - size { return true }
+        if lastOffset - state.active.baseOffset > Int64(Int32.max) { return true }
+        let entries = max(state.active.offsetIndex.count, state.active.timeIndex.count)
+        if entries >= state.config.maxIndexEntries { return true }
+        let first: Int64
+        if let known = state.active.firstTimestamp {
+            first = known
+        } else {
+            let view = SegmentView(
+                baseOffset: state.active.baseOffset, file: try state.active.openFile(self.folder),
+                end: state.active.size, offsetIndex: nil, timeIndex: nil)
+            first = try view.header(at: 0)?.maxTimestamp ?? -1
+            state.active.firstTimestamp = first
+        }
+        let waited = first >= 0 ? timestamp &- first : now &- state.active.createdMs
+        return waited > state.config.segmentMs - state.active.rollJitterMs
+    }
+
+    /// Seals the active segment and begins one at `baseOffset`. On an error nothing has changed.
+    func roll(_ state: inout State, baseOffset: Int64, now: Int64) throws(IOError) -> RolledSegment? {
+        if state.active.size == 0 {
+            // Nothing to keep: only the base changes.
+            let old = state.active
+            guard old.baseOffset != baseOffset else { return nil }
+            state.active = try self.beginSegment(&state, baseOffset: baseOffset, now: now)
+            try? FileSystem.unlink(self.folder.path(old.baseOffset, .log))
+            try? SegmentRecovery.removeIndexes(old.baseOffset, self.folder)
+            return nil
+        }
+        let file = try state.active.openFile(self.folder)
+        if !state.active.areIndexFilesChecked { try self.checkActiveIndexes(&state) }
+        try state.active.seal(self.folder)
+        let next = try self.beginSegment(&state, baseOffset: baseOffset, now: now)
+        let segment = SealedSegment(
+            baseOffset: state.active.baseOffset, size: state.active.size, nextOffset: baseOffset, folder: self.folder,
+            largest: state.active.largest)
+        state.sealed.append(segment)
+        state.active = next
+        return RolledSegment(segment: segment, file: file, producers: state.producers.producers)
+    }
+
+    /// The file made ahead under its new name, else a new one.
+    private func beginSegment(_ state: inout State, baseOffset: Int64, now: Int64) throws(IOError) -> ActiveSegment {
+        let path = self.folder.path(baseOffset, .log)
+        let file: LogFile
+        if let ready = state.nextFile,
+            (try? FileSystem.rename(self.folder.path + "/" + PartitionFolder.nextSegment, to: path)) != nil
+        {
+            file = ready
+        } else {
+            file = try FileSystem.open(path, .create)
+            if try FileSystem.size(file) > 0 { try FileSystem.truncate(file, to: 0) }
+            if state.config.preallocate { FileSystem.reserve(file, count: state.config.segmentBytes) }
+        }
+        state.nextFile = nil
+        state.nextFileRequested = false
+        var segment = ActiveSegment(baseOffset: baseOffset, createdMs: now, file: file)
+        segment.rollJitterMs = Self.jitter(state.config)
+        return segment
+    }
+
+    /// Makes the next segment's file in the background. Until it is there a roll makes its own.
+    func prepareNextSegment() {
+        self.environment.background.submit {
+            let path = self.folder.path + "/" + PartitionFolder.nextSegment
+            let config = self.config
+            guard self.state.withLock({ $0.status == .open && $0.nextFile == nil && $0.nextFileRequested }),
+                let file = try? FileSystem.open(path, .create)
+            else { return }
+            if config.preallocate { FileSystem.reserve(file, count: config.segmentBytes) }
+            let isWanted = self.state.withLock { state -> Bool in
+                guard state.status == .open, state.nextFile == nil, state.nextFileRequested else { return false }
+                state.nextFile = file
+                return true
+            }
+            if !isWanted { try? FileSystem.unlink(path) }
+        }
+    }
+
+    /// Syncs a sealed segment and writes the producers' snapshot, in the background.
+    func finish(_ rolled: RolledSegment) {
+        self.environment.background.submit {
+            let next = rolled.segment.nextOffset
+            do throws(IOError) {
+                guard self.state.withLock({ $0.status == .open }) else { return }
+                try self.folder.writeSnapshot(next, rolled.producers)
+                try self.flush(upTo: next)
+                self.removeOldSnapshots()
+            } catch {
+                self.notice(.error, "after the roll at offset \(next): \(error)")
+            }
+        }
+    }
+
+    // MARK: flush
+
+    /// Syncs everything appended so far.
+    package func flush() throws(IOError) {
+        try self.flush(upTo: .max)
+    }
+
+    /// Whether there is something to sync.
+    var needsFlush: Bool { self.state.withLock { $0.logEndOffset > $0.recoveryPoint && $0.status == .open } }
+
+    /// flush.ms.
+    func flushIfDue(now: Int64) {
+        let isDue = self.state.withLock { state -> Bool in
+            guard state.config.flushMs < .max, now &- state.lastFlushMs >= state.config.flushMs else { return false }
+            state.lastFlushMs = now
+            return state.logEndOffset > state.recoveryPoint && state.status == .open
+        }
+        guard isDue else { return }
+        do throws(IOError) { try self.flush() } catch { self.notice(.error, "flush: \(error)") }
+    }
+
+    /// Syncs the segments that hold offsets from the recovery point on up to `limit`, then moves the recovery point.
+    /// - Parameter isSyncedLater: the caller syncs the file system, before anybody learns of the new recovery point.
+    func flush(upTo limit: Int64, isSyncedLater: Bool = false) throws(IOError) {
+        struct Plan {
+            var segments: [(base: Int64, file: LogFile?)]
+            var recoveryPoint: Int64
+            var epochs: LeaderEpochCache
+            var epochsChanged: Bool
+        }
+        let plan = try self.state.withLock { state throws(IOError) -> Plan? in
+            let target = min(limit, state.logEndOffset)
+            guard target > state.recoveryPoint else { return nil }
+            var segments = state.sealed.filter { $0.nextOffset > state.recoveryPoint && $0.baseOffset < target }
+                .map { (base: $0.baseOffset, file: LogFile?.none) }
+            if target > state.active.baseOffset {
+                try state.active.writeIndexes(self.folder)
+                segments.append((state.active.baseOffset, state.active.file))
+            }
+            let epochsChanged = state.epochs.needsWrite
+            state.epochs.needsWrite = false
+            return Plan(
+                segments: segments, recoveryPoint: target, epochs: state.epochs, epochsChanged: epochsChanged)
+        }
+        guard let plan else { return }
+        do throws(IOError) {
+            for segment in plan.segments where !isSyncedLater {
+                let file: LogFile
+                if let open = segment.file {
+                    file = open
+                } else {
+                    file = try FileSystem.open(self.folder.path(segment.base, .log), .readWrite)
+                }
+                try FileSystem.syncData(file)
+                for suffix in [PartitionFolder.Suffix.index, .timeindex] {
+                    let path = self.folder.path(segment.base, suffix)
+                    if FileSystem.exists(path) { try FileSystem.sync(FileSystem.open(path, .readWrite)) }
+                }
+            }
+            if !isSyncedLater || plan.epochsChanged {
+                try self.folder.writeLeaderEpochs(plan.epochs, durable: !isSyncedLater)
+            }
+        } catch {
+            self.state.withLock { $0.epochs.needsWrite = true }
+            // Deleted meanwhile: nothing to keep.
+            if error.code == ENOENT, self.state.withLock({ $0.status == .deleted }) { return }
+            throw error
+        }
+        self.state.withLock { state in
+            state.recoveryPoint = min(max(state.recoveryPoint, plan.recoveryPoint), state.logEndOffset)
+            state.needsMark = true
+        }
+    }
+
+    /// Kafka keeps the snapshots at the segments' bases, and the newest.
+    func removeOldSnapshots() {
+        guard let names = try? FileSystem.list(self.folder.path) else { return }
+        let bases = self.state.withLock { state in
+            Set(state.sealed.map(\.baseOffset) + [state.active.baseOffset])
+        }
+        let offsets = names.compactMap { name -> Int64? in
+            guard let (offset, suffix) = PartitionFolder.parse(name), suffix == "snapshot" else { return nil }
+            return offset
+        }
+        for offset in offsets where !bases.contains(offset) && offset != offsets.max() {
+            try? FileSystem.unlink(self.folder.path(offset, .snapshot))
+        }
+    }
+}

@@ -1,0 +1,117 @@
+import KafkaPrimitives
+import KafkaRecords
+import Synchronization
+
+/// Runs jobs that may block, in some order, off the event loops.
+package protocol BackgroundExecutor: Sendable {
+    func submit(_ job: @escaping @Sendable () -> Void)
+}
+
+/// Something an operator may want to read. `message` is one line.
+package struct LogNotice: Sendable {
+    package enum Level: Sendable { case info, warning, error }
+    package var level: Level
+    package var message: String
+}
+
+/// Set by who knows all logs.
+final class FileRelief: Sendable {
+    private let body = Mutex<(@Sendable () -> Void)?>(nil)
+
+    func set(_ body: @escaping @Sendable () -> Void) { self.body.withLock { $0 = body } }
+
+    func callAsFunction() { self.body.withLock { $0 }?() }
+}
+
+/// What the logs of a broker share.
+package struct LogEnvironment: Sendable {
+    package var background: any BackgroundExecutor
+    package var segmentCache: SegmentCache
+    package var trash: Trash
+    /// producer.id.expiration.ms
+    package var producerIDExpirationMs: Int64
+    /// Writeback is started each time that so many bytes were appended to a segment; 0: never.
+    package var writebackBytes: Int
+    package var report: @Sendable (LogNotice) -> Void
+    /// Closes files that are not needed at the moment, where the process can open no more. To be called without a lock.
+    let fileRelief = FileRelief()
+
+    package init(
+        background: any BackgroundExecutor, segmentCache: SegmentCache = SegmentCache(limit: 512),
+        trash: Trash = Trash(),
+        producerIDExpirationMs: Int64 = 86_400_000, writebackBytes: Int = 4 << 20,
+        report: @escaping @Sendable (LogNotice) -> Void = { _ in }
+    ) {
+        self.background = background
+        self.segmentCache = segmentCache
+        self.trash = trash
+        self.producerIDExpirationMs = producerIDExpirationMs
+        self.writebackBytes = writebackBytes
+        self.report = report
+    }
+}
+
+package struct AppendInfo: Sendable, Equatable {
+    package var firstOffset: Int64
+    package var lastOffset: Int64
+    /// The broker's time where the topic says LogAppendTime, else -1.
+    package var logAppendTime: Int64
+    package var logStartOffset: Int64
+    /// After the append.
+    package var logEndOffset: Int64
+    /// The batch had been appended before; the offsets are those of then and nothing was written.
+    package var isDuplicate: Bool
+}
+
+package enum AppendError: Error, Sendable, Equatable {
+    /// Refused; the log is as it was.
+    case protocolError(ErrorCode, String?)
+    /// The file system refused (errno); the log is as it was. Kafka's answer is KAFKA_STORAGE_ERROR.
+    case storage(CInt)
+
+    package var code: ErrorCode {
+        switch self {
+        case .protocolError(let code, _): code
+        case .storage: .kafkaStorageError
+        }
+    }
+}
+
+/// The offsets of a log at one moment.
+package struct LogOffsets: Sendable, Equatable {
+    package var logStartOffset: Int64
+    package var logEndOffset: Int64
+    package var highWatermark: Int64
+    /// Without transactions the high watermark.
+    package var lastStableOffset: Int64
+}
+
+package struct LogRead: Sendable {
+    /// Nil where nothing is to be read, which is no error.
+    package var slice: FileSlice?
+    /// The base offset of the first batch of the slice, at or below what was asked for; what was asked for without one.
+    package var firstOffset: Int64
+    package var end: ReadEnd
+    package var logStartOffset: Int64
+    package var logEndOffset: Int64
+    package var highWatermark: Int64
+    package var lastStableOffset: Int64
+}
+
+/// Why a read gives no more than it does.
+package enum ReadEnd: Sendable, Equatable {
+    /// It gives all that is below the limit.
+    case limit
+    /// The next batch does not fit.
+    case size
+    /// The next batch is in another file.
+    case segment
+}
+
+/// The answer to a look-up by time.
+package struct TimestampLookup: Sendable, Equatable {
+    package var timestamp: Int64
+    package var offset: Int64
+    /// -1 where it is not known.
+    package var leaderEpoch: Int32
+}

@@ -1,0 +1,195 @@
+import KafkaPrimitives
+import KafkaRecords
+import Synchronization
+
+/// The log of one partition: segments, indexes, leader epochs, producers.
+///
+/// One leaf lock guards `State`. Under it: decisions, one write per batch, the index files' appends. Not under it: reads
+/// of files, syncs, creation ahead, deletion. It may be used from any thread.
+package final class PartitionLog: Sendable {
+    package let topicPartition: TopicPartition
+    package let topicID: KafkaUUID
+    let folder: PartitionFolder
+    let environment: LogEnvironment
+    let state: Mutex<State>
+
+    enum Status: Sendable { case open, closed, deleted }
+
+    struct State: Sendable {
+        var config: LogConfig
+        var status = Status.open
+        var logStartOffset: Int64
+        var logEndOffset: Int64
+        var highWatermark: Int64
+        /// The high watermark follows each append. False where something else moves it (replicas, synced offsets).
+        var highWatermarkFollows = true
+        /// Everything before it is on disk.
+        var recoveryPoint: Int64
+        /// By offset, oldest first.
+        var sealed: [SealedSegment]
+        var active: ActiveSegment
+        var epochs: LeaderEpochCache
+        var producers: ProducerStateManager
+        var readEnds = ReadEnds()
+        /// Made ahead for the next roll, under `PartitionFolder.nextSegment`.
+        var nextFile: LogFile?
+        var nextFileRequested = false
+        /// A write failed and cutting off what it left did too: to be done before the next append.
+        var mustTruncate = false
+        var lastFlushMs: Int64
+        var unflushedMessages: Int64 = 0
+        /// Something changed since the last mark.
+        var needsMark = true
+        /// Where the last mark was taken; nil where it must be taken anew, however little has changed.
+        var marked: (base: Int64, position: Int)?
+        var markRoundsLeftOut = 0
+
+        /// Whether so little has changed since the last mark that the next may wait.
+        mutating func putsMarkOff(bytes: Int, rounds: Int) -> Bool {
+            guard self.needsMark, let marked = self.marked, marked.base == self.active.baseOffset,
+                self.active.size >= marked.position, self.active.size - marked.position < bytes,
+                self.markRoundsLeftOut < rounds
+            else { return false }
+            self.markRoundsLeftOut += 1
+            return true
+        }
+    }
+
+    init(
+        topicPartition: TopicPartition, topicID: KafkaUUID, folder: PartitionFolder, environment: LogEnvironment,
+        state: State
+    ) {
+        self.topicPartition = topicPartition
+        self.topicID = topicID
+        self.folder = folder
+        self.environment = environment
+        self.state = Mutex(state)
+    }
+
+    /// The folder's path.
+    package var path: String { self.folder.path }
+
+    // MARK: offsets
+
+    package var snapshot: LogOffsets { self.state.withLock { $0.offsets } }
+
+    package var logEndOffset: Int64 { self.state.withLock { $0.logEndOffset } }
+
+    package var highWatermark: Int64 { self.state.withLock { $0.highWatermark } }
+
+    /// All before it survives a power cut.
+    package var recoveryPoint: Int64 { self.state.withLock { $0.recoveryPoint } }
+
+    /// Moves the high watermark, which no longer follows the log's end then. It stays within the log.
+    package func setHighWatermark(_ offset: Int64) {
+        self.state.withLock { state in
+            state.highWatermarkFollows = false
+            state.highWatermark = min(max(offset, state.logStartOffset), state.logEndOffset)
+        }
+    }
+
+    /// Bytes of all segments.
+    package var sizeInBytes: Int64 { self.state.withLock { $0.sizeInBytes } }
+
+    package var segmentCount: Int { self.state.withLock { $0.sealed.count + 1 } }
+
+    package var producerCount: Int { self.state.withLock { $0.producers.count } }
+
+    // MARK: config
+
+    package var config: LogConfig { self.state.withLock { $0.config } }
+
+    /// Takes effect with the next append, roll, read or retention pass.
+    package func update(config: LogConfig) {
+        self.state.withLock { state in
+            if config.segmentJitterMs != state.config.segmentJitterMs || config.segmentMs != state.config.segmentMs {
+                state.active.rollJitterMs = Self.jitter(config)
+            }
+            state.config = config
+        }
+    }
+
+    static func jitter(_ config: LogConfig) -> Int64 {
+        let limit = min(config.segmentJitterMs, config.segmentMs)
+        return limit <= 0 ? 0 : Int64(FileSystem.random64() % UInt64(limit))
+    }
+
+    // MARK: leader epochs
+
+    /// The epoch of the last batch; nil in an empty log.
+    package var latestEpoch: Int32? { self.state.withLock { $0.epochs.latestEpoch } }
+
+    /// Where an epoch ended, for OffsetForLeaderEpoch: the largest epoch at or below the one asked for and the offset at
+    /// which the next one begins. (-1, -1) where it is not known (KIP-101, KIP-279).
+    package func endOffset(forEpoch epoch: Int32) -> (epoch: Int32, endOffset: Int64) {
+        self.state.withLock { $0.epochs.endOffset(forEpoch: epoch, logEndOffset: $0.logEndOffset) }
+    }
+
+    /// The epoch of the batch that holds an offset; nil where it is not known.
+    package func leaderEpoch(forOffset offset: Int64) -> Int32? {
+        self.state.withLock { $0.epochs.epoch(forOffset: offset) }
+    }
+
+    /// A leader's epoch begins at the log's end.
+    package func assignLeaderEpoch(_ epoch: Int32) {
+        self.state.withLock { state in
+            state.epochs.assign(epoch: epoch, startOffset: state.logEndOffset)
+            state.needsMark = true
+        }
+    }
+
+    // MARK: producers
+
+    /// Forgets producers that have been silent for producer.id.expiration.ms.
+    package func expireProducers(now: Int64) {
+        self.state.withLock { state in
+            state.producers.expire(now: now, expirationMs: self.environment.producerIDExpirationMs)
+        }
+    }
+
+    // MARK: for LogManager
+
+    struct CheckpointValues: Sendable {
+        var recoveryPoint: Int64
+        var highWatermark: Int64
+        var logStartOffset: Int64
+        var firstSegmentBase: Int64
+    }
+
+    var checkpointValues: CheckpointValues {
+        self.state.withLock { state in
+            CheckpointValues(
+                recoveryPoint: state.recoveryPoint, highWatermark: state.highWatermark,
+                logStartOffset: state.logStartOffset,
+                firstSegmentBase: state.sealed.first?.baseOffset ?? state.active.baseOffset)
+        }
+    }
+
+    func notice(_ level: LogNotice.Level, _ message: String) {
+        self.environment.report(LogNotice(level: level, message: "\(self.topicPartition): \(message)"))
+    }
+}
+
+extension PartitionLog.State {
+    var offsets: LogOffsets {
+        LogOffsets(
+            logStartOffset: self.logStartOffset, logEndOffset: self.logEndOffset, highWatermark: self.highWatermark,
+            lastStableOffset: self.highWatermark)
+    }
+
+    var sizeInBytes: Int64 {
+        Int64(self.sealed.reduce(0) { $0 + $1.size } + self.active.size)
+    }
+
+    /// The segment that holds an offset: an index of `sealed`; nil for the active one.
+    func sealedIndex(of offset: Int64) -> Int? {
+        if offset >= self.active.baseOffset || self.sealed.isEmpty { return nil }
+        var low = 0
+        var high = self.sealed.count
+        while low < high {
+            let middle = (low + high) / 2
+            if self.sealed[middle].baseOffset <= offset { low = middle + 1 } else { high = middle }
+        }
+        return max(0, low - 1)
+    }
+}

@@ -1,0 +1,57 @@
+/// The `.snapshot` files: the producers of a partition as they were at an offset (version 1, message ProducerSnapshot).
+/// Like Kafka's they hold the last batch of a producer only.
+enum ProducerSnapshot {
+    private static let version: Int16 = 1
+    /// Version and CRC come before what the CRC covers.
+    private static let crcPosition = 2
+    private static let crcStart = 6
+    private static let entrySize = 46
+
+    static func encode(_ producers: [Int64: ProducerStateEntry]) -> [UInt8] {
+        var bytes = Bytes()
+        bytes.put(Self.version)
+        bytes.put(UInt32(0))
+        bytes.put(Int32(truncatingIfNeeded: producers.count))
+        for (id, entry) in producers.sorted(by: { $0.key < $1.key }) {
+            let last = entry.last
+            bytes.put(id)
+            bytes.put(entry.epoch)
+            bytes.put(last?.lastSequence ?? -1)
+            bytes.put(last?.lastOffset ?? -1)
+            bytes.put(last?.offsetDelta ?? 0)
+            bytes.put(entry.lastTimestamp)
+            bytes.put(entry.coordinatorEpoch)
+            bytes.put(entry.currentTransactionFirstOffset)
+        }
+        bytes.patch(bytes.crc(from: Self.crcStart), at: Self.crcPosition)
+        return bytes.array
+    }
+
+    /// Nil where the file is damaged or of a version that is not known here.
+    static func decode(_ bytes: [UInt8]) -> [Int64: ProducerStateEntry]? {
+        var reader = BytesReader(bytes[...])
+        guard reader.get(Int16.self) == Self.version, let crc = reader.get(UInt32.self),
+            crc == crc32c(bytes[Self.crcStart...]), let count = reader.get(Int32.self), count >= 0,
+            reader.remaining == Int(count) * Self.entrySize
+        else { return nil }
+        var producers: [Int64: ProducerStateEntry] = [:]
+        producers.reserveCapacity(Int(count))
+        for _ in 0..<count {
+            guard let id = reader.get(Int64.self), let epoch = reader.get(Int16.self),
+                let lastSequence = reader.get(Int32.self), let lastOffset = reader.get(Int64.self),
+                let delta = reader.get(Int32.self), let timestamp = reader.get(Int64.self),
+                let coordinatorEpoch = reader.get(Int32.self), let transaction = reader.get(Int64.self)
+            else { return nil }
+            var entry = ProducerStateEntry(epoch: epoch, lastTimestamp: timestamp)
+            if lastOffset >= 0 && lastSequence >= 0 && delta >= 0 {
+                entry.append(
+                    ProducerBatch(
+                        lastSequence: lastSequence, lastOffset: lastOffset, offsetDelta: delta, timestamp: timestamp))
+            }
+            entry.coordinatorEpoch = coordinatorEpoch
+            entry.currentTransactionFirstOffset = transaction
+            producers[id] = entry
+        }
+        return producers
+    }
+}

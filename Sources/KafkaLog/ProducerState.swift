@@ -1,0 +1,165 @@
+import KafkaPrimitives
+import KafkaRecords
+
+/// A batch of an idempotent producer, as much of it as duplicates are known by.
+struct ProducerBatch: Sendable, Equatable {
+    var lastSequence: Int32
+    var lastOffset: Int64
+    /// Last minus first offset; last minus first sequence too.
+    var offsetDelta: Int32
+    var timestamp: Int64
+
+    var firstOffset: Int64 { self.lastOffset &- Int64(self.offsetDelta) }
+    var firstSequence: Int32 { Self.sequence(self.lastSequence, minus: self.offsetDelta) }
+
+    /// Sequences run from 0 to `Int32.max` and on from 0.
+    static func sequence(_ sequence: Int32, minus delta: Int32) -> Int32 {
+        sequence >= delta ? sequence - delta : Int32(truncatingIfNeeded: Int64(sequence) - Int64(delta) + (1 << 31))
+    }
+}
+
+/// What is remembered of a producer: its epoch and its last five batches.
+struct ProducerStateEntry: Sendable {
+    /// As many requests as an idempotent producer may have in flight.
+    static let batchesKept = 5
+
+    var epoch: Int16
+    var coordinatorEpoch: Int32 = -1
+    /// The greatest timestamp of the last batch, as snapshots keep it.
+    var lastTimestamp: Int64
+    /// The wall clock at the last append, -1 where it is not known. Kafka expires by `lastTimestamp` alone, and so
+    /// forgets producers of old records while they still send.
+    var lastAppendMs: Int64 = -1
+    /// The first offset of the open transaction, -1 for none.
+    var currentTransactionFirstOffset: Int64 = -1
+    private var batches = InlineArray<5, ProducerBatch>(
+        repeating: ProducerBatch(lastSequence: -1, lastOffset: -1, offsetDelta: 0, timestamp: -1))
+    private(set) var batchCount = 0
+    /// Where the next batch goes.
+    private var next = 0
+
+    init(epoch: Int16, lastTimestamp: Int64) {
+        self.epoch = epoch
+        self.lastTimestamp = lastTimestamp
+    }
+
+    /// Oldest first.
+    func batch(_ index: Int) -> ProducerBatch {
+        self.batches[(self.next + Self.batchesKept - self.batchCount + index) % Self.batchesKept]
+    }
+
+    var last: ProducerBatch? { self.batchCount == 0 ? nil : self.batch(self.batchCount - 1) }
+
+    mutating func append(_ batch: ProducerBatch) {
+        self.batches[self.next] = batch
+        self.next = (self.next + 1) % Self.batchesKept
+        self.batchCount = min(self.batchCount + 1, Self.batchesKept)
+        self.lastTimestamp = batch.timestamp
+    }
+
+    mutating func startEpoch(_ epoch: Int16) {
+        self.epoch = epoch
+        self.batchCount = 0
+    }
+
+    func duplicate(of header: RecordBatchHeader) -> ProducerBatch? {
+        guard header.producerEpoch == self.epoch else { return nil }
+        let last = header.lastSequence
+        for index in 0..<self.batchCount {
+            let batch = self.batch(index)
+            if batch.lastSequence == last && batch.firstSequence == header.baseSequence { return batch }
+        }
+        return nil
+    }
+}
+
+/// The producers of one partition. A value: what it decides, the log carries out.
+struct ProducerStateManager: Sendable {
+    private(set) var producers: [Int64: ProducerStateEntry] = [:]
+
+    enum Decision: Equatable {
+        case append
+        case duplicate(ProducerBatch)
+        case refuse(ErrorCode, String)
+    }
+
+    var isEmpty: Bool { self.producers.isEmpty }
+    var count: Int { self.producers.count }
+
+    /// Whether a batch may be appended. Changes nothing: the batch is not in the log yet.
+    func check(_ header: RecordBatchHeader, origin: RecordOrigin) -> Decision {
+        guard let index = self.producers.index(forKey: header.producerID) else {
+            // Kafka accepts any first sequence of a producer of which nothing is known: its records may have been
+            // deleted by retention.
+            return .append
+        }
+        let entry = self.producers.values[index]
+        if origin == .client, let duplicate = entry.duplicate(of: header) { return .duplicate(duplicate) }
+        if header.producerEpoch < entry.epoch {
+            guard origin != .replica else { return .append }
+            return .refuse(
+                .invalidProducerEpoch,
+                "Epoch \(header.producerEpoch) of producer \(header.producerID) is older than its epoch \(entry.epoch)")
+        }
+        guard origin == .client else { return .append }
+        if header.producerEpoch != entry.epoch {
+            guard header.baseSequence != 0 else { return .append }
+            return .refuse(
+                .outOfOrderSequenceNumber,
+                "Producer \(header.producerID) begins epoch \(header.producerEpoch) with sequence "
+                    + "\(header.baseSequence), not 0")
+        }
+        let lastSequence = entry.last?.lastSequence ?? -1
+        let inSequence =
+            Int64(header.baseSequence) == Int64(lastSequence) + 1
+            || (header.baseSequence == 0 && lastSequence == .max)
+        if inSequence { return .append }
+        return .refuse(
+            .outOfOrderSequenceNumber,
+            "Producer \(header.producerID) sent sequence \(header.baseSequence) after \(lastSequence)")
+    }
+
+    /// A batch is in the log, at `baseOffset`.
+    /// - Parameter now: the wall clock; -1 when batches are replayed.
+    mutating func update(_ header: RecordBatchHeader, baseOffset: Int64, now: Int64) {
+        guard header.producerID >= 0 else { return }
+        if let index = self.producers.index(forKey: header.producerID) {
+            Self.apply(header, baseOffset, now, to: &self.producers.values[index])
+        } else {
+            var entry = ProducerStateEntry(epoch: header.producerEpoch, lastTimestamp: header.maxTimestamp)
+            Self.apply(header, baseOffset, now, to: &entry)
+            self.producers[header.producerID] = entry
+        }
+    }
+
+    private static func apply(
+        _ header: RecordBatchHeader, _ baseOffset: Int64, _ now: Int64, to entry: inout ProducerStateEntry
+    ) {
+        entry.lastAppendMs = now
+        if header.producerEpoch != entry.epoch { entry.startEpoch(header.producerEpoch) }
+        if header.isControl {
+            // A marker has no sequence; it only carries the epoch.
+            entry.lastTimestamp = header.maxTimestamp
+            return
+        }
+        entry.append(
+            ProducerBatch(
+                lastSequence: header.lastSequence,
+                lastOffset: baseOffset &+ Int64(header.lastOffsetDelta), offsetDelta: header.lastOffsetDelta,
+                timestamp: header.maxTimestamp))
+    }
+
+    /// Forgets producers from which nothing came for `expirationMs` (producer.id.expiration.ms).
+    mutating func expire(now: Int64, expirationMs: Int64) {
+        guard !self.producers.isEmpty else { return }
+        let expired = self.producers.filter {
+            now &- max($0.value.lastTimestamp, $0.value.lastAppendMs) >= expirationMs
+                && $0.value.currentTransactionFirstOffset < 0
+        }
+        for id in expired.keys { self.producers[id] = nil }
+    }
+
+    mutating func removeAll() { self.producers = [:] }
+
+    mutating func restore(_ id: Int64, _ entry: ProducerStateEntry) { self.producers[id] = entry }
+}

@@ -1,0 +1,148 @@
+import Glibc
+import KafkaRecords
+import Synchronization
+
+/// The greatest timestamp of a segment and the last offset of the batch that has it.
+struct TimestampOffset: Sendable, Equatable {
+    var timestamp: Int64
+    var offset: Int64
+}
+
+/// A segment to which nothing is added any more. Its files are opened on first use and closed again by `SegmentCache`.
+final class SealedSegment: Sendable {
+    let baseOffset: Int64
+    /// Bytes of the log file.
+    let size: Int
+    /// The base offset of the segment after it.
+    let nextOffset: Int64
+    let folder: PartitionFolder
+    private let state: Mutex<State>
+
+    private struct State {
+        var view: SegmentView?
+        var largest: TimestampOffset?
+        /// Used since the cache last looked.
+        var used = false
+        var removed = false
+    }
+
+    /// - Parameter largest: nil where the time index must be asked.
+    init(
+        baseOffset: Int64, size: Int, nextOffset: Int64, folder: PartitionFolder, largest: TimestampOffset? = nil,
+        file: LogFile? = nil
+    ) {
+        self.baseOffset = baseOffset
+        self.size = size
+        self.nextOffset = nextOffset
+        self.folder = folder
+        self.state = Mutex(State(largest: largest))
+    }
+
+    /// The segment's files. Opens them if needed; the I/O is done under this segment's own lock.
+    func view(_ cache: SegmentCache) throws(IOError) -> SegmentView {
+        var opened = false
+        let view = try self.state.withLock { state throws(IOError) -> SegmentView in
+            state.used = true
+            if let view = state.view { return view }
+            let view = try self.open()
+            state.view = view
+            opened = true
+            return view
+        }
+        if opened { cache.opened(self) }
+        return view
+    }
+
+    private func open() throws(IOError) -> SegmentView {
+        let file = try FileSystem.open(self.folder.path(self.baseOffset, .log), .read)
+        let plain = SegmentView(
+            baseOffset: self.baseOffset, file: file, end: self.size, offsetIndex: nil, timeIndex: nil)
+        if let view = try self.openIndexes(plain) { return view }
+        try SegmentRecovery.rebuildIndexes(plain, folder: self.folder)
+        return try self.openIndexes(plain) ?? plain
+    }
+
+    /// Nil where an index is missing, short or wrong.
+    private func openIndexes(_ view: SegmentView) throws(IOError) -> SegmentView? {
+        do throws(IOError) {
+            let index = try FileSystem.open(self.folder.path(self.baseOffset, .index), .read)
+            let times = try FileSystem.open(self.folder.path(self.baseOffset, .timeindex), .read)
+            let indexSize = try FileSystem.size(index)
+            let timesSize = try FileSystem.size(times)
+            guard indexSize % OffsetIndexEntry.size == 0, timesSize % TimeIndexEntry.size == 0 else { return nil }
+            let opened = SegmentView(
+                baseOffset: view.baseOffset, file: view.file, end: view.end,
+                offsetIndex: IndexFile(file: index, count: indexSize / OffsetIndexEntry.size),
+                timeIndex: IndexFile(file: times, count: timesSize / TimeIndexEntry.size))
+            return try SegmentRecovery.areIndexesUsable(opened) ? opened : nil
+        } catch {
+            if error.code == ENOENT { return nil }
+            throw error
+        }
+    }
+
+    /// The greatest timestamp (-1 where no batch has one) and its offset.
+    func largestTimestamp(_ cache: SegmentCache) throws(IOError) -> TimestampOffset {
+        if let known = self.state.withLock({ $0.largest }) { return known }
+        let view = try self.view(cache)
+        let none = TimestampOffset(timestamp: -1, offset: self.baseOffset)
+        let last = try view.timeIndex.flatMap { index throws(IOError) in try index.entry(index.count - 1) }
+        let largest = last.map {
+            TimestampOffset(timestamp: $0.timestamp, offset: self.baseOffset + Int64($0.relativeOffset))
+        }
+        self.state.withLock { $0.largest = largest ?? none }
+        return largest ?? none
+    }
+
+    var knownLargestTimestamp: TimestampOffset? { self.state.withLock { $0.largest } }
+
+    /// True, once, when it was not used since the last call; its files are closed then (those that reads hold stay open).
+    func closeIfUnused() -> Bool {
+        let view = self.state.withLock { state -> SegmentView?? in
+            if state.used {
+                state.used = false
+                return .none
+            }
+            defer { state.view = nil }
+            return .some(state.view)
+        }
+        return view != nil
+    }
+
+    func close() {
+        // The files close after the lock is released.
+        let view = self.state.withLock { state -> SegmentView? in
+            defer { state.view = nil }
+            return state.view
+        }
+        withExtendedLifetime(view) {}
+    }
+}
+
+/// Bounds how many sealed segments are open: the one not used for longest, roughly, is closed.
+package final class SegmentCache: Sendable {
+    private let limit: Int
+    private let open = Mutex<[SealedSegment]>([])
+
+    package init(limit: Int) { self.limit = max(1, limit) }
+
+    var count: Int { self.open.withLock { $0.count } }
+
+    func opened(_ segment: SealedSegment) {
+        let surplus = self.open.withLock { open -> Int in
+            open.append(segment)
+            return open.count - self.limit
+        }
+        guard surplus > 0 else { return }
+        // Two rounds at most: in the first everybody may have been in use.
+        for _ in 0..<2 * self.limit + 2 {
+            guard let oldest = self.open.withLock({ $0.count > self.limit ? $0.removeFirst() : nil }) else { return }
+            if !oldest.closeIfUnused() { self.open.withLock { $0.append(oldest) } }
+        }
+    }
+
+    func remove(_ segment: SealedSegment) {
+        self.open.withLock { open in open.removeAll { $0 === segment } }
+        segment.close()
+    }
+}

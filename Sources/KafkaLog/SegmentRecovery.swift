@@ -1,0 +1,158 @@
+import KafkaRecords
+
+/// Reading a segment anew: after a crash, or because its indexes cannot be used.
+enum SegmentRecovery {
+    /// A run without an index entry that is longer than this, and not one batch, means that entries are missing.
+    private static let longestUnindexedRun = 1 << 20
+    private static let blockSize = 256 << 10
+
+    // MARK: indexes of a segment whose batches are trusted
+
+    static func areIndexesUsable(_ view: SegmentView) throws(IOError) -> Bool {
+        guard let index = view.offsetIndex, let times = view.timeIndex else { return false }
+        var walkFrom = 0
+        if index.count > 0 {
+            guard let last = try index.entry(index.count - 1), try view.agrees(last) else { return false }
+            walkFrom = Int(last.position)
+        }
+        guard try self.isUsable(times, view) else { return false }
+        guard view.end - walkFrom > Self.longestUnindexedRun else { return true }
+        var batches = 0
+        let end = try view.walk(from: walkFrom) { _, _ in
+            batches += 1
+            return batches <= 2
+        }
+        if case .stopped = end { return false }
+        return true
+    }
+
+    /// Whether the index files of the active segment, which may have no entry yet, are those of its log.
+    static func areActiveIndexesUsable(_ view: SegmentView) throws(IOError) -> Bool {
+        if let index = view.offsetIndex {
+            guard let last = try index.entry(index.count - 1), try view.agrees(last) else { return false }
+        }
+        if let times = view.timeIndex { return try self.isUsable(times, view) }
+        return true
+    }
+
+    /// The last entry must name a batch that has its timestamp. None at all is right only where no batch has one.
+    private static func isUsable(_ times: IndexFile<TimeIndexEntry>, _ view: SegmentView) throws(IOError) -> Bool {
+        if times.count == 0 {
+            let first = try view.header(at: 0)
+            return (first?.maxTimestamp ?? -1) < 0
+        }
+        guard let last = try times.entry(times.count - 1), last.timestamp >= 0, last.relativeOffset >= 0,
+            let batch = try view.locate(view.baseOffset &+ Int64(last.relativeOffset))
+        else { return false }
+        return batch.header.maxTimestamp == last.timestamp
+    }
+
+    /// Writes both index files from the headers of the batches.
+    static func rebuildIndexes(
+        _ view: SegmentView, folder: PartitionFolder, interval: Int = LogConfig().indexIntervalBytes
+    ) throws(IOError) {
+        try self.removeIndexes(view.baseOffset, folder)
+        var segment = ActiveSegment(baseOffset: view.baseOffset, createdMs: 0)
+        _ = try view.walk(from: 0, block: 64 << 10) { _, header in
+            segment.add(header, baseOffset: header.baseOffset, maxTimestamp: header.maxTimestamp, interval: interval)
+            return true
+        }
+        try segment.seal(folder)
+    }
+
+    static func removeIndexes(_ baseOffset: Int64, _ folder: PartitionFolder) throws(IOError) {
+        try FileSystem.unlink(folder.path(baseOffset, .index))
+        try FileSystem.unlink(folder.path(baseOffset, .timeindex))
+    }
+
+    // MARK: batches that are not trusted
+
+    enum Check {
+        case headers, headersAndCRC
+        /// CRCs of the batches that end the file only: what a process wrote before it was killed is whole up to its last
+        /// write.
+        case headersAndLastCRCs
+    }
+
+    /// So much at a file's end has its CRCs checked also where the rest is trusted.
+    private static let lastBytes = 1 << 20
+
+    /// Reads the batches of a file from `segment.size` on, adds each whole and valid one to `segment` and calls `visit`
+    /// with it. `nextOffset` is the least offset that the next batch may have, and is moved on.
+    /// - Returns: whether everything up to `fileSize` was valid.
+    static func scan(
+        _ file: LogFile, into segment: inout ActiveSegment, fileSize: Int, check: Check, interval: Int,
+        nextOffset: inout Int64, visit: (RecordBatchHeader) -> Void
+    ) throws(IOError) -> Bool {
+        guard segment.size < fileSize else { return segment.size == fileSize }
+        let checkedFrom =
+            switch check {
+            case .headers: Int.max
+            case .headersAndCRC: 0
+            case .headersAndLastCRCs: fileSize - Self.lastBytes
+            }
+        var window = Window(file: file, fileSize: fileSize, capacity: min(Self.blockSize, fileSize - segment.size))
+        defer { window.free() }
+        while segment.size < fileSize {
+            let position = segment.size
+            guard let bytes = try window.bytes(at: position, atLeast: RecordBatchHeader.size),
+                let header = RecordBatchHeader(bytes), header.isPlausible,
+                header.sizeInBytes <= fileSize - position, header.baseOffset >= nextOffset,
+                header.lastOffset &- segment.baseOffset <= Int64(Int32.max)
+            else { return false }
+            let isChecked = position + header.sizeInBytes > checkedFrom
+            if isChecked, try !window.isCRCValid(header, at: position) { return false }
+            segment.add(header, baseOffset: header.baseOffset, maxTimestamp: header.maxTimestamp, interval: interval)
+            nextOffset = header.lastOffset + 1
+            visit(header)
+        }
+        return true
+    }
+
+    /// A part of a file in memory that moves forward.
+    private struct Window {
+        let file: LogFile
+        let fileSize: Int
+        let buffer: UnsafeMutableRawBufferPointer
+        var start = 0
+        var count = 0
+
+        init(file: LogFile, fileSize: Int, capacity: Int) {
+            self.file = file
+            self.fileSize = fileSize
+            self.buffer = .allocate(byteCount: max(capacity, 4096), alignment: 64)
+        }
+
+        func free() { self.buffer.deallocate() }
+
+        /// What is in memory from `position` on, at least `wanted` bytes; nil where the file has not that many.
+        mutating func bytes(at position: Int, atLeast wanted: Int) throws(IOError) -> UnsafeRawBufferPointer? {
+            if position < self.start || position + wanted > self.start + self.count {
+                // After a jump over records that nobody looks at, only as much as the next headers are likely to be in.
+                let isJump = position > self.start + self.count
+                self.start = position
+                self.count = 0
+                let length = min(isJump ? max(wanted, 4096) : self.buffer.count, self.fileSize - position)
+                guard length >= wanted else { return nil }
+                self.count = try FileSystem.read(
+                    self.file, UnsafeMutableRawBufferPointer(rebasing: self.buffer[..<length]), at: position)
+                guard self.count >= wanted else { return nil }
+            }
+            return UnsafeRawBufferPointer(rebasing: self.buffer[(position - self.start)..<self.count])
+        }
+
+        /// The CRC covers everything from the attributes on. A batch longer than the window goes through it in pieces.
+        mutating func isCRCValid(_ header: RecordBatchHeader, at position: Int) throws(IOError) -> Bool {
+            let end = position + header.sizeInBytes
+            var at = position + 21
+            var crc: UInt32 = 0
+            while at < end {
+                let piece = min(end - at, self.buffer.count)
+                guard let bytes = try self.bytes(at: at, atLeast: piece) else { return false }
+                crc = crc32c(UnsafeRawBufferPointer(rebasing: bytes[..<piece]), seed: crc)
+                at += piece
+            }
+            return crc == header.crc
+        }
+    }
+}
