@@ -54,6 +54,10 @@ let package = Package(
             name: "KafkaLog",
             dependencies: ["KafkaPrimitives", "KafkaRecords", "COttla"],
             swiftSettings: settings),
+        .target(
+            name: "KafkaTransport",
+            dependencies: ["KafkaPrimitives", "COttla", nioCore, nioPosix, logging],
+            swiftSettings: settings),
 
         // Counts allocations, by standing in front of malloc.
         .target(name: "CMallocCount", path: "Tests/CMallocCount"),
@@ -73,6 +77,10 @@ let package = Package(
         .testTarget(
             name: "KafkaLogTests",
             dependencies: ["KafkaPrimitives", "KafkaRecords", "KafkaLog"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "KafkaTransportTests",
+            dependencies: ["KafkaPrimitives", "KafkaTransport", nioCore, nioPosix, nioEmbedded, logging],
             swiftSettings: settings),
     ]
 )
