@@ -58,6 +58,10 @@ let package = Package(
             name: "KafkaTransport",
             dependencies: ["KafkaPrimitives", "COttla", nioCore, nioPosix, logging],
             swiftSettings: settings),
+        .target(
+            name: "KafkaMetadata",
+            dependencies: ["KafkaPrimitives", grdb],
+            swiftSettings: settings),
 
         // Counts allocations, by standing in front of malloc.
         .target(name: "CMallocCount", path: "Tests/CMallocCount"),
@@ -81,6 +85,10 @@ let package = Package(
         .testTarget(
             name: "KafkaTransportTests",
             dependencies: ["KafkaPrimitives", "KafkaTransport", nioCore, nioPosix, nioEmbedded, logging],
+            swiftSettings: settings),
+        .testTarget(
+            name: "KafkaMetadataTests",
+            dependencies: ["KafkaPrimitives", "KafkaMetadata"],
             swiftSettings: settings),
     ]
 )
