@@ -20,7 +20,9 @@ let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swif
 
 let package = Package(
     name: "ottla",
-    products: [],
+    products: [
+        .executable(name: "ottla", targets: ["ottla"])
+    ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
@@ -63,6 +65,22 @@ let package = Package(
             dependencies: ["KafkaPrimitives", grdb],
             swiftSettings: settings),
 
+        // Level 3: the broker.
+        .target(
+            name: "KafkaBroker",
+            dependencies: [
+                "KafkaPrimitives", "KafkaMessages", "KafkaRecords", "KafkaCoordination",
+                "KafkaLog", "KafkaTransport", "KafkaMetadata", "COttla",
+                nioCore, nioPosix, logging,
+            ],
+            swiftSettings: settings),
+
+        // Level 5: the command.
+        .executableTarget(
+            name: "ottla",
+            dependencies: ["KafkaBroker", "KafkaPrimitives", arguments, logging, "COttla"],
+            swiftSettings: settings),
+
         // Counts allocations, by standing in front of malloc.
         .target(name: "CMallocCount", path: "Tests/CMallocCount"),
         .testTarget(
@@ -89,6 +107,13 @@ let package = Package(
         .testTarget(
             name: "KafkaMetadataTests",
             dependencies: ["KafkaPrimitives", "KafkaMetadata"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "KafkaBrokerTests",
+            dependencies: [
+                "KafkaPrimitives", "KafkaMessages", "KafkaRecords", "KafkaCoordination",
+                "KafkaLog", "KafkaTransport", "KafkaMetadata", "KafkaBroker", nioCore, nioPosix, logging,
+            ],
             swiftSettings: settings),
     ]
 )

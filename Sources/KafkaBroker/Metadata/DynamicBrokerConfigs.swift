@@ -1,0 +1,43 @@
+import KafkaPrimitives
+
+/// Which broker configs may be changed while the broker runs.
+package enum DynamicBrokerConfigs {
+    /// Why the dynamic configs of a broker, or of all brokers, cannot become `configs`; or nil.
+    package static func refusal(
+        of configs: [String: String], before: [String: String], perBroker: Bool
+    ) -> ApiError? {
+        let changed = configs.filter { before[$0.key] != $0.value }.sorted { $0.key < $1.key }
+        let readOnly = changed.map(\.key).filter { BrokerConfigs.definition($0)?.updateMode == .readOnly }
+        if !readOnly.isEmpty {
+            return ApiError(.invalidRequest, "Cannot update these configs dynamically: \(list(readOnly))")
+        }
+        if !perBroker {
+            let own = changed.map(\.key).filter { BrokerConfigs.definition($0)?.updateMode == .perBroker }
+            if !own.isEmpty {
+                return ApiError(
+                    .invalidRequest,
+                    "Cannot update these configs at default cluster level, broker id must be specified: \(list(own))")
+            }
+        }
+        for (name, value) in changed {
+            guard let definition = BrokerConfigs.definition(name) else { continue }
+            if case .failure(let invalid) = definition.validate(value) {
+                return ApiError(.invalidRequest, invalid.message)
+            }
+            if self.isUnsupported(name) {
+                return ApiError(.invalidRequest, "\(name) cannot be changed while Ottla runs.")
+            }
+        }
+        return nil
+    }
+
+    private static func list(_ names: [String]) -> String { "[" + names.joined(separator: ", ") + "]" }
+
+    /// Kafka could; accepting it without an effect would mislead. (`sasl.*` has none in a Kafka without a SASL
+    /// listener either: it is kept, as there.)
+    private static func isUnsupported(_ name: String) -> Bool {
+        ["listeners", "listener.security.protocol.map", "cordoned.log.dirs"].contains(name)
+            || name.hasPrefix("listener.name.") || name.hasPrefix("ssl.")
+            || name.hasPrefix("remote.") || name.hasPrefix("principal.")
+    }
+}

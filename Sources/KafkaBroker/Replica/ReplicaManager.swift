@@ -1,0 +1,113 @@
+import KafkaLog
+import KafkaPrimitives
+import Logging
+import Synchronization
+
+/// The partitions that this broker serves: from the metadata to logs on disk, and from a request's bytes to a partition.
+///
+/// Changes block on disk and are made one at a time, never on an event loop (the metadata's own thread makes them);
+/// readers take the table as it is.
+package final class ReplicaManager: Sendable {
+    package let logManager: LogManager
+    private let logger: Logger
+    private let current = Mutex(TopicTable.empty)
+    private let changing = Mutex(())
+
+    package init(logManager: LogManager, logger: Logger) {
+        self.logManager = logManager
+        self.logger = logger
+    }
+
+    /// Every topic, as of now.
+    package var table: TopicTable { self.current.withLock { $0 } }
+
+    /// What a topic should be.
+    package struct TopicSpec: Sendable {
+        package var name: String
+        package var id: KafkaUUID
+        package var leaderEpochs: [Int32]
+        package var config: LogConfig
+
+        package init(name: String, id: KafkaUUID, leaderEpochs: [Int32], config: LogConfig) {
+            self.name = name
+            self.id = id
+            self.leaderEpochs = leaderEpochs
+            self.config = config
+        }
+    }
+
+    /// Makes the table hold these topics besides those it has, their logs opened or made; partitions may have been
+    /// added to a topic that is there. A partition whose log cannot be made is offline (KAFKA_STORAGE_ERROR), the
+    /// others are not.
+    package func open(_ specs: [TopicSpec]) {
+        self.changing.withLock { _ in
+            let before = self.table
+            var topics: [KafkaUUID: TopicEntry] = [:]
+            for topic in before.topics { topics[topic.id] = topic }
+            for spec in specs {
+                let existing = topics[spec.id]?.partitions ?? []
+                var partitions = existing
+                for index in existing.count..<max(existing.count, spec.leaderEpochs.count) {
+                    partitions.append(self.openPartition(Int32(index), of: spec))
+                }
+                topics[spec.id] = TopicEntry(name: spec.name, id: spec.id, partitions: partitions)
+            }
+            self.publish(topics)
+        }
+    }
+
+    private func openPartition(_ index: Int32, of spec: TopicSpec) -> Partition? {
+        let topicPartition = TopicPartition(topic: spec.name, partition: index)
+        do throws(IOError) {
+            let log = try self.log(of: topicPartition, spec)
+            return Partition(
+                topic: spec.name, topicID: spec.id, index: index, log: log,
+                leaderEpoch: spec.leaderEpochs[Int(index)])
+        } catch {
+            self.logger.error("\(topicPartition) is offline: its log cannot be opened: \(error)")
+            return nil
+        }
+    }
+
+    /// The partition's log, made where there is none. A folder that another topic of this name has left is set aside
+    /// first.
+    private func log(of partition: TopicPartition, _ spec: TopicSpec) throws(IOError) -> PartitionLog {
+        if let log = self.logManager.log(for: partition), log.topicID != spec.id {
+            self.logger.warning("\(partition) is of a topic \(log.topicID) that is no more: it is deleted")
+            try self.logManager.delete(partition, now: wallClockMs())
+        }
+        return try self.logManager.create(partition, topicID: spec.id, config: spec.config, now: wallClockMs())
+    }
+
+    /// New values of a topic's configs, which take effect at once.
+    package func update(config: LogConfig, ofTopic id: KafkaUUID) {
+        for partition in self.table.topic(id: id)?.partitions ?? [] { partition?.update(config: config) }
+    }
+
+    /// Takes a topic out of the table, wakes who waits for it, and deletes its logs.
+    /// - Returns: the topic as it was.
+    @discardableResult
+    package func remove(topic id: KafkaUUID, wake: (Partition) -> Void) -> TopicEntry? {
+        self.changing.withLock { _ in
+            guard let removed = self.table.topic(id: id) else { return nil }
+            var topics: [KafkaUUID: TopicEntry] = [:]
+            for topic in self.table.topics where topic.id != id { topics[topic.id] = topic }
+            self.publish(topics)
+            for partition in removed.partitions {
+                guard let partition else { continue }
+                wake(partition)
+                do throws(IOError) {
+                    try self.logManager.delete(partition.log.topicPartition, now: wallClockMs())
+                } catch {
+                    self.logger.error("\(removed.name)-\(partition.index) is not deleted: \(error)")
+                }
+            }
+            return removed
+        }
+    }
+
+    private func publish(_ topics: [KafkaUUID: TopicEntry]) {
+        let table = TopicTable(topics: topics.values.sorted { $0.name < $1.name })
+        self.current.withLock { $0 = table }
+    }
+}

@@ -1,0 +1,198 @@
+import KafkaLog
+import KafkaMessages
+import KafkaPrimitives
+import KafkaRecords
+import KafkaTransport
+import NIOCore
+
+// Produce 3-13. Version 3 brought magic 2 and transactional ids, 5 the log's start offset, 7 zstd (KIP-110), 8 which
+// record was wrong (KIP-467), 9 is flexible, 10 tells the new leader (KIP-951), 12 transactions of version 2 (KIP-890),
+// 13 names topics by id (KIP-516).
+//
+// ApiVersions says 0-13: librdkafka takes a broker whose Produce does not begin at 0 for one too old for compression. A
+// request below 3 closes the connection, as in Kafka.
+extension ApiHandler {
+    static let produce = ApiHandler.raw(
+        ProduceRequest.self, versions: 3...13, advertised: 0...13, .produce)
+}
+
+/// Answers per partition that carry no text need no String; those that do are rare.
+private struct ProduceOutcome {
+    var code: ErrorCode
+    var message: String?
+    var recordErrors: [RecordError] = []
+    /// Told, as Kafka does, where the log itself has refused the records.
+    var logStartOffset: Int64 = -1
+
+    init(_ code: ErrorCode, _ message: String? = nil) {
+        self.code = code
+        self.message = message
+    }
+}
+
+extension LoopRequestHandler {
+    /// Carries out a Produce where it lies: no part of it is copied but into the log.
+    func produce(
+        _ frame: UnsafeMutableRawBufferPointer, bodyAt position: Int, version: Int16, correlationID: Int32,
+        clientID: UnsafeRawBufferPointer?
+    ) throws(DecodingError) -> RequestOutcome {
+        var walker = try ProduceRequestWalker(UnsafeRawBufferPointer(frame), from: position, version: version)
+        let acks = walker.acks
+        let table = self.broker.replicaManager.table
+        guard walker.partitionCount <= table.maxPartitionsOfRequest else {
+            return .close("Produce to \(walker.partitionCount) partitions, of which there are \(table.partitionCount)")
+        }
+        let now = wallClockMs()
+        let isAdmin = clientID.map { isAdminClient($0) } ?? false
+        self.output.begin(correlationID: correlationID, headerVersion: version >= 9 ? 1 : 0)
+        var writer = ProduceResponseWriter(into: self.output, version: version, topicCount: walker.topicCount)
+        var entry: TopicEntry?
+        var failed: ErrorCode?
+        while let event = walker.next() {
+            switch event {
+            case .topic(let topic):
+                entry = version >= 13 ? table.topic(id: topic.id) : table.topic(named: topic.name)
+                writer.topic(name: topic.name, id: topic.id, partitionCount: topic.partitionCount)
+            case .partition(let asked):
+                var answer = ProduceResponseWriter.Partition(index: asked.index, errorCode: .none, baseOffset: -1)
+                let records = asked.records.map { UnsafeMutableRawBufferPointer(rebasing: frame[$0]) }
+                let request = ProduceParameters(
+                    version: version, acks: acks, hasTransactionalID: walker.transactionalID != nil, now: now,
+                    isAdmin: isAdmin)
+                switch self.append(records, at: asked.index, of: entry, request) {
+                case .success(let info):
+                    answer.baseOffset = info.firstOffset
+                    answer.logAppendTimeMs = info.logAppendTime
+                    answer.logStartOffset = info.logStartOffset
+                case .failure(let failure):
+                    failed = failure.code
+                    answer.errorCode = failure.code
+                    answer.logStartOffset = failure.logStartOffset
+                    if version >= 8 {
+                        answer.errorMessage = failure.message
+                        answer.recordErrors = failure.recordErrors.map { error in
+                            var out = ProduceResponse.BatchIndexAndErrorMessage()
+                            out.batchIndex = error.batchIndex
+                            out.batchIndexErrorMessage = error.message
+                            return out
+                        }
+                    }
+                }
+                writer.partition(answer)
+            }
+        }
+        if acks == 0 {
+            // The client reads no answer, so the one way to tell it of an error is to hang up: it looks for the leader
+            // anew then. As Kafka does.
+            if let failed { return .close("Produce with acks=0 failed: \(failed.name)") }
+            return .noResponse
+        }
+        writer.finish(throttleTimeMs: 0)
+        return .answered(ResponseParts(bytes: self.takeOutput()))
+    }
+
+    private struct ProduceParameters {
+        var version: Int16
+        var acks: Int16
+        var hasTransactionalID: Bool
+        var now: Int64
+        var isAdmin: Bool
+    }
+
+    private enum Appended {
+        case success(AppendInfo)
+        case failure(ProduceOutcome)
+    }
+
+    private func append(
+        _ records: UnsafeMutableRawBufferPointer?, at index: Int32, of topic: TopicEntry?, _ request: ProduceParameters
+    ) -> Appended {
+        guard let topic else {
+            return .failure(ProduceOutcome(request.version >= 13 ? .unknownTopicID : .unknownTopicOrPartition))
+        }
+        guard index >= 0, Int(index) < topic.partitions.count else {
+            return .failure(ProduceOutcome(.unknownTopicOrPartition))
+        }
+        guard request.acks >= -1, request.acks <= 1 else { return .failure(ProduceOutcome(.invalidRequiredAcks)) }
+        if request.hasTransactionalID { return .failure(.noTransactions) }
+        if topic.isInternal && !request.isAdmin {
+            return .failure(ProduceOutcome(.invalidTopicException, "Cannot append to internal topic \(topic.name)"))
+        }
+        guard let partition = topic.partitions[Int(index)] else { return .failure(ProduceOutcome(.kafkaStorageError)) }
+        var rules = partition.validationRules
+        rules.now = request.now
+        rules.produceVersion = request.version
+        if request.acks == -1, partition.minInSyncReplicas > 1 {
+            return .failure(
+                ProduceOutcome(
+                    .notEnoughReplicas,
+                    "The size of the current ISR for partition \(topic.name)-\(index) is 1, "
+                        + "which is less than min.insync.replicas \(partition.minInSyncReplicas)"))
+        }
+        let empty = UnsafeMutableRawBufferPointer(start: nil, count: 0)
+        switch RecordValidator.validate(records ?? empty, rules: rules, scratch: self.scratch) {
+        case .failure(let failure):
+            var outcome = ProduceOutcome(failure.code, failure.message)
+            outcome.recordErrors = failure.recordErrors
+            if !outcome.recordErrors.isEmpty { outcome.logStartOffset = partition.log.snapshot.logStartOffset }
+            return .failure(outcome)
+        case .success(let validated):
+            if validated.isTransactional { return .failure(.noTransactions) }
+            guard let records else { return .failure(ProduceOutcome(.invalidRecord)) }
+            if validated.needsRewrite {
+                return self.rewriteAndAppend(records, validated, rules, to: partition)
+            }
+            return self.append(records, validated, to: partition, now: rules.now)
+        }
+    }
+
+    /// The topic's `compression.type` is not the batch's: the one case in which a batch is packed anew.
+    private func rewriteAndAppend(
+        _ records: UnsafeMutableRawBufferPointer, _ validated: ValidatedBatch, _ rules: ValidationRules,
+        to partition: Partition
+    ) -> Appended {
+        let rewritten = RecordValidator.rewrite(
+            UnsafeRawBufferPointer(records), validated: validated, rules: rules, scratch: self.scratch)
+        switch rewritten {
+        case .failure(let failure):
+            return .failure(ProduceOutcome(failure.code, failure.message))
+        case .success(let (rewritten, validated)):
+            var bytes = rewritten
+            return bytes.withUnsafeMutableBytes { self.append($0, validated, to: partition, now: rules.now) }
+        }
+    }
+
+    private func append(
+        _ records: UnsafeMutableRawBufferPointer, _ validated: ValidatedBatch, to partition: Partition, now: Int64
+    ) -> Appended {
+        let result = partition.log.append(
+            records, validated: validated, leaderEpoch: partition.leaderEpoch, now: now, origin: .client)
+        switch result {
+        case .success(let info):
+            if !info.isDuplicate { self.broker.wake(partition) }
+            return .success(info)
+        case .failure(.protocolError(let code, let message)):
+            var outcome = ProduceOutcome(code, message)
+            if code == .outOfOrderSequenceNumber || code == .invalidProducerEpoch {
+                outcome.logStartOffset = partition.log.snapshot.logStartOffset
+            }
+            return .failure(outcome)
+        case .failure(.storage(let number)):
+            self.broker.storageFailed(partition, errno: number)
+            return .failure(ProduceOutcome(.kafkaStorageError))
+        }
+    }
+}
+
+extension ProduceOutcome {
+    /// Transactions are not here yet. The code is one that every client takes as final.
+    static let noTransactions = ProduceOutcome(
+        .transactionalIDAuthorizationFailed, "Transactions are not supported by this broker yet")
+}
+
+/// Kafka's own tools write to internal topics under this client id.
+private func isAdminClient(_ clientID: UnsafeRawBufferPointer) -> Bool {
+    let name: StaticString = "__admin_client"
+    return clientID.count == name.utf8CodeUnitCount
+        && clientID.elementsEqual(UnsafeRawBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount))
+}

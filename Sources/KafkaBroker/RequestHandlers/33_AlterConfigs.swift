@@ -1,0 +1,27 @@
+import KafkaMessages
+import KafkaPrimitives
+
+// AlterConfigs 0-2: replaces all configs of a resource by those given. Kept for old clients (KIP-339).
+extension ApiHandler {
+    static let alterConfigs = ApiHandler.ordinary(AlterConfigsRequest.self) { request, context, respond in
+        let resources = request.resources.map { resource in
+            ConfigAlteration(
+                type: resource.resourceType, name: resource.resourceName, isIncremental: false,
+                changes: resource.configs.map { .init(name: $0.name, operation: 0, value: $0.value) })
+        }
+        carryOutAlterations(
+            resources, context.broker.topicManager, nodeID: context.broker.nodeID, validateOnly: request.validateOnly
+        ) { errors in
+            var response = AlterConfigsResponse()
+            response.responses = zip(request.resources, errors).map { resource, error in
+                var answer = AlterConfigsResponse.ResourceResponse()
+                answer.resourceType = resource.resourceType
+                answer.resourceName = resource.resourceName
+                answer.errorCode = error?.code ?? .none
+                answer.errorMessage = error?.text
+                return answer
+            }
+            respond(response)
+        }
+    }
+}

@@ -1,0 +1,35 @@
+extension ApiHandler {
+    /// Every API that is served, by key. What is listed is whole in each of its versions: ApiVersions is answered from
+    /// this list.
+    static let all: [ApiHandler] = [
+        .produce,
+        .fetch,
+        .listOffsets,
+        .metadata,
+        .offsetCommit,
+        .offsetFetch,
+        .findCoordinator,
+        .joinGroup,
+        .heartbeat,
+        .leaveGroup,
+        .syncGroup,
+        .describeGroups,
+        .listGroups,
+        .apiVersions,
+        .createTopics,
+        .deleteTopics,
+        .initProducerID,
+        .offsetForLeaderEpoch,
+        .describeConfigs,
+        .alterConfigs,
+        .createPartitions,
+        .deleteGroups,
+        .incrementalAlterConfigs,
+        .offsetDelete,
+        .describeCluster,
+        .consumerGroupHeartbeat,
+        .listConfigResources,
+        .describeTopicPartitions,
+        .shareGroupHeartbeat,
+    ]
+}

@@ -1,0 +1,1 @@
+../../KafkaMessagesTests/Mutation.swift
