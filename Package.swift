@@ -81,6 +81,17 @@ let package = Package(
             dependencies: ["KafkaBroker", "KafkaPrimitives", arguments, logging, "COttla"],
             swiftSettings: settings),
 
+        // `script/bench micro`: each part beside the least that can be done for the same result.
+        .target(
+            name: "CBareLoops", dependencies: ["CZlib", "CSnappy", "CLZ4", "CZstd"], path: "Benchmarks/CBareLoops"),
+        .executableTarget(
+            name: "ottla-microbench",
+            dependencies: [
+                "CBareLoops", "KafkaPrimitives", "KafkaMessages", "KafkaRecords", "KafkaCoordination", "KafkaLog",
+                "KafkaBroker",
+            ],
+            path: "Benchmarks/Micro", swiftSettings: settings),
+
         // Counts allocations, by standing in front of malloc.
         .target(name: "CMallocCount", path: "Tests/CMallocCount"),
         .testTarget(
