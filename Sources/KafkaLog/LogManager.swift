@@ -375,16 +375,24 @@ package final class LogManager: Sendable {
         try directory.writeCheckpoint(LogDirectory.highWatermarks, highWatermarks)
     }
 
+    /// So much of all partitions together is soon read after a crash; beyond it marks are put off less.
+    private static let unmarkedLimit = 256 << 20
+    private static let lazyBytesAboveLimit = 64 << 10
+
     /// Notes for each partition that has changed what is valid of it now. Blocks.
     /// - Parameter lazily: leaves out those that have changed little, for a few rounds.
     package func writeMarks(lazily: Bool = false) {
+        var lazyBytes = lazily ? PartitionLog.lazyMarkBytes : 0
+        if lazily, self.allLogs.reduce(0, { $0 + $1.unmarkedBytes }) > Self.unmarkedLimit {
+            lazyBytes = Self.lazyBytesAboveLimit
+        }
         for index in self.directories.indices {
             var marks: [PartitionMark] = []
             var failures = 0
             var failure: (partition: TopicPartition, error: IOError)?
             for log in self.logs(in: index) {
                 do throws(IOError) {
-                    if let mark = try log.takeMark(lazily: lazily) { marks.append(mark) }
+                    if let mark = try log.takeMark(lazyBytes: lazyBytes) { marks.append(mark) }
                 } catch {
                     failures += 1
                     failure = (log.topicPartition, error)

@@ -181,20 +181,30 @@ extension PartitionMark {
 extension PartitionLog {
     /// How much a partition may grow before its mark is taken anew, and for how many rounds it may be put off. What lies
     /// past a mark is read after a crash: so much is soon read.
-    private static let lazyMarkBytes = 4 << 20
+    static let lazyMarkBytes = 4 << 20
     private static let lazyMarkRounds = 10
+
+    /// What a start after a crash would have to read.
+    var unmarkedBytes: Int {
+        self.state.withLock { state in
+            guard state.needsMark else { return 0 }
+            guard let marked = state.marked, marked.base == state.active.baseOffset else { return state.active.size }
+            return max(0, state.active.size - marked.position)
+        }
+    }
 
     /// A mark of now, if something changed since the last; what the mark refers to is in it or, when this returns, in
     /// the files.
-    /// - Parameter lazily: not yet, where only little has changed.
+    /// - Parameter lazyBytes: not yet, where less has changed, for some rounds.
     /// - Parameter withoutIndexWrites: not yet, where a file would have to be made for index entries: at a start nobody should
     ///   wait for the making of files.
     func takeMark(
-        always: Bool = false, lazily: Bool = false, withoutIndexWrites: Bool = false
+        always: Bool = false, lazyBytes: Int = 0, withoutIndexWrites: Bool = false
     ) throws(IOError) -> PartitionMark? {
-        if lazily, self.state.withLock({ $0.putsMarkOff(bytes: Self.lazyMarkBytes, rounds: Self.lazyMarkRounds) }) {
-            return nil
-        }
+        let isPutOff =
+            lazyBytes > 0
+            && self.state.withLock { $0.putsMarkOff(bytes: lazyBytes, rounds: Self.lazyMarkRounds) }
+        if isPutOff { return nil }
         let epochs = self.state.withLock { state -> LeaderEpochCache? in
             guard state.status == .open, state.epochs.needsWrite,
                 state.epochs.entries.isEmpty || state.epochs.entries.count > PartitionMark.maxEpochs

@@ -5,7 +5,7 @@
 ///
 /// Integers are inlined into the callers; strings, bytes, varints and tags are not, because copies of them in some
 /// three hundred decoders cost more build time than they gain.
-package struct ByteReader {
+@usableFromInline package struct ByteReader {
     /// The bytes being read. `end` may be lower than their count while a tagged field is read.
     @usableFromInline package let bytes: UnsafeRawBufferPointer
     /// The next byte, counted from the start of `bytes`.
@@ -120,6 +120,7 @@ package struct ByteReader {
 
     /// An unsigned varint of at most five bytes and 32 bits.
     @inline(never)
+    @usableFromInline
     package mutating func readUnsignedVarint() throws(DecodingError) -> UInt32 {
         try self.readShortVarint()
     }

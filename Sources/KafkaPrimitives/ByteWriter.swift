@@ -2,7 +2,7 @@
 ///
 /// When the memory is too small, writing goes on without a store and `count` goes on counting: it then says how
 /// much is needed, and the caller encodes again into a buffer of that size. So a writer over no memory measures.
-package struct ByteWriter {
+@usableFromInline package struct ByteWriter {
     @usableFromInline package let buffer: UnsafeMutableRawBufferPointer
     /// How many bytes have been written, or would have been.
     @usableFromInline package var count = 0
@@ -68,6 +68,7 @@ package struct ByteWriter {
     // MARK: Varints
 
     @inline(never)
+    @usableFromInline
     package mutating func writeUnsignedVarint(_ value: UInt32) {
         self.writeShortVarint(value)
     }

@@ -1,5 +1,5 @@
 /// Why bytes could not be read as a message.
-package enum DecodingError: Error, Equatable, Sendable {
+@usableFromInline package enum DecodingError: Error, Equatable, Sendable {
     /// Fewer bytes are left than the field needs.
     case truncated
     /// A length or count is negative where that is not allowed, or greater than what is left can hold.

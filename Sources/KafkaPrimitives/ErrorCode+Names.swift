@@ -11,7 +11,7 @@ extension ErrorCode: CustomStringConvertible {
         return errorMessages.indices.contains(index) ? errorMessages[index] : "Error \(self.rawValue)."
     }
 
-    package var description: String { "\(self.name) (\(self.rawValue))" }
+    @usableFromInline package var description: String { "\(self.name) (\(self.rawValue))" }
 }
 
 /// By code + 1.

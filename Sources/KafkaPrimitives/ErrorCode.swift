@@ -2,8 +2,8 @@
 ///
 /// A protocol error is a value in an answer, not something thrown. Codes that are not listed here are kept as they
 /// came, so that a message can be passed on unchanged.
-package struct ErrorCode: RawRepresentable, Hashable, Sendable {
-    package var rawValue: Int16
+@usableFromInline package struct ErrorCode: RawRepresentable, Hashable, Sendable {
+    @usableFromInline package var rawValue: Int16
 
     @inlinable
     package init(rawValue: Int16) {

@@ -1,11 +1,12 @@
 /// A 128-bit id as Kafka writes it: 16 bytes on the wire, 22 characters of URL-safe base64 as text.
-package struct KafkaUUID: Hashable, Sendable, Comparable, CustomStringConvertible {
-    package var high: UInt64
-    package var low: UInt64
+@usableFromInline package struct KafkaUUID: Hashable, Sendable, Comparable, CustomStringConvertible {
+    @usableFromInline package var high: UInt64
+    @usableFromInline package var low: UInt64
 
     /// All bits zero: "no id" on the wire.
     package static var zero: KafkaUUID { KafkaUUID(high: 0, low: 0) }
 
+    @inlinable
     package init(high: UInt64, low: UInt64) {
         self.high = high
         self.low = low
@@ -49,7 +50,7 @@ package struct KafkaUUID: Hashable, Sendable, Comparable, CustomStringConvertibl
         self.init(high: high, low: low)
     }
 
-    package var description: String {
+    @usableFromInline package var description: String {
         String(unsafeUninitializedCapacity: 22) { text in
             for index in 0..<22 {
                 let shift = 128 - 6 * (index + 1)
@@ -67,7 +68,7 @@ package struct KafkaUUID: Hashable, Sendable, Comparable, CustomStringConvertibl
         }
     }
 
-    package static func < (left: KafkaUUID, right: KafkaUUID) -> Bool {
+    @usableFromInline package static func < (left: KafkaUUID, right: KafkaUUID) -> Bool {
         (left.high, left.low) < (right.high, right.low)
     }
 

@@ -1,7 +1,7 @@
 /// Memory that grows as it is written, and that is used again for the next answer: one for each event loop.
 ///
 /// Only touched by the thread that owns it.
-package final class ResponseBuffer {
+@usableFromInline package final class ResponseBuffer {
     @usableFromInline package var memory: UnsafeMutableRawBufferPointer
     /// How many bytes have been written since `reset`.
     @usableFromInline package var count = 0
@@ -83,6 +83,7 @@ package final class ResponseBuffer {
     }
 
     @inlinable
+    @inline(__always)
     package var free: UnsafeMutableRawBufferPointer {
         // `count` is never beyond the end; it is somewhere in the memory, which is never empty.
         UnsafeMutableRawBufferPointer(
