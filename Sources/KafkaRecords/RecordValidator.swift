@@ -54,23 +54,14 @@ package enum RecordValidator {
         if let target = rules.targetCompression, target != compression, !header.isControl {
             validated.needsRewrite = true
         } else if let appendTime {
-            validated.header = applyLogAppendTime(records, now: appendTime)
+            validated.header.attributes |= RecordBatchHeader.timestampTypeBit
+            validated.header.maxTimestamp = appendTime
+            validated.header.seal(records)
         } else if header.maxTimestamp != walk.maxTimestamp {
             validated.header.maxTimestamp = walk.maxTimestamp
             validated.header.seal(records)
         }
         return validated
-    }
-
-    /// Gives a whole batch the broker's time: timestamp type, `maxTimestamp` and CRC, in place.
-    /// - Precondition: `batch` is a batch of magic 2.
-    @discardableResult
-    package static func applyLogAppendTime(_ batch: UnsafeMutableRawBufferPointer, now: Int64) -> RecordBatchHeader {
-        guard var header = RecordBatchHeader(batch.readOnly) else { preconditionFailure("Not a batch of magic 2") }
-        header.attributes |= RecordBatchHeader.timestampTypeBit
-        header.maxTimestamp = now
-        header.seal(batch)
-        return header
     }
 
     // MARK: - Parts

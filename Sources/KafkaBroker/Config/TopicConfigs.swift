@@ -1,5 +1,7 @@
 /// The configs of topics: what may be set, and what holds.
 package enum TopicConfigs {
+    package static func definition(_ name: String) -> ConfigDefinition? { self.byName[name]?.definition }
+
     /// Why the overrides of a topic are refused (INVALID_CONFIG), or nil.
     package static func refusal(of overrides: [String: String], broker: KafkaConfig) -> String? {
         for (name, value) in overrides.sorted(by: { $0.key < $1.key }) {
