@@ -95,9 +95,14 @@ enum Threads {
 
     /// Calls `body` once in each of `count` threads and waits for them; one of them is the caller's.
     static func run(_ count: Int, _ body: @escaping @Sendable () -> Void) {
-        let threads = (1..<max(1, count)).compactMap { _ in self.start(body) }
-        body()
-        for thread in threads { pthread_join(thread, nil) }
+        #if OTTLA_SIMULATED_FILES
+            // The simulated disk is the caller's thread's.
+            body()
+        #else
+            let threads = (1..<max(1, count)).compactMap { _ in self.start(body) }
+            body()
+            for thread in threads { pthread_join(thread, nil) }
+        #endif
     }
 }
 

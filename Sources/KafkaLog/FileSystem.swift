@@ -1,4 +1,3 @@
-import COttla
 import Glibc
 
 /// A system call on a file failed.
@@ -26,8 +25,8 @@ package struct IOError: Error, Hashable, Sendable, CustomStringConvertible {
     }
 }
 
-/// Every system call on files that the log makes. Nothing else in this module calls one, so that a test build can put
-/// a faulty layer here without a cost in the release path.
+/// What the log does with files. Nothing else in this module does anything with one, and this does it through
+/// `SystemCalls` alone: real ones, or those of a simulated disk in the build of `script/simulate`.
 package enum FileSystem {
     enum Mode { case read, readWrite, create, createNew }
 
@@ -41,18 +40,19 @@ package enum FileSystem {
         case .create: flags |= O_RDWR | O_CREAT
         case .createNew: flags |= O_RDWR | O_CREAT | O_EXCL
         }
-        let descriptor = ottla_open(path, flags, 0o644)
+        let descriptor = SystemCalls.open(path, flags, 0o644)
         guard descriptor >= 0 else { throw IOError(.open, path) }
         return LogFile(fd: descriptor)
     }
 
-    @inline(__always) static func close(_ fd: CInt) { _ = Glibc.close(fd) }
+    @inline(__always) static func close(_ fd: CInt) { SystemCalls.close(fd) }
 
     /// Writes all of `bytes` at `position`. On an error some may have been written.
     static func writeAll(_ file: LogFile, _ bytes: UnsafeRawBufferPointer, at position: Int) throws(IOError) {
         var done = 0
         while done < bytes.count {
-            let count = pwrite(file.fd, bytes.baseAddress! + done, bytes.count - done, off_t(position + done))
+            let count = SystemCalls.pwrite(
+                file.fd, bytes.baseAddress! + done, bytes.count - done, Int64(position + done))
             if count > 0 {
                 done += count
             } else if count == 0 {
@@ -67,7 +67,8 @@ package enum FileSystem {
     static func read(_ file: LogFile, _ bytes: UnsafeMutableRawBufferPointer, at position: Int) throws(IOError) -> Int {
         var done = 0
         while done < bytes.count {
-            let count = pread(file.fd, bytes.baseAddress! + done, bytes.count - done, off_t(position + done))
+            let count = SystemCalls.pread(
+                file.fd, bytes.baseAddress! + done, bytes.count - done, Int64(position + done))
             if count > 0 {
                 done += count
             } else if count == 0 {
@@ -80,38 +81,38 @@ package enum FileSystem {
     }
 
     static func size(_ file: LogFile) throws(IOError) -> Int {
-        let size = ottla_file_size(file.fd)
+        let size = SystemCalls.size(file.fd)
         guard size >= 0 else { throw IOError(.stat) }
         return Int(size)
     }
 
     static func truncate(_ file: LogFile, to size: Int) throws(IOError) {
-        while ftruncate(file.fd, off_t(size)) != 0 {
+        while SystemCalls.ftruncate(file.fd, Int64(size)) != 0 {
             if errno != EINTR { throw IOError(.truncate) }
         }
     }
 
     static func syncData(_ file: LogFile) throws(IOError) {
-        guard fdatasync(file.fd) == 0 else { throw IOError(.sync) }
+        guard SystemCalls.fdatasync(file.fd) == 0 else { throw IOError(.sync) }
     }
 
     static func sync(_ file: LogFile) throws(IOError) {
-        guard fsync(file.fd) == 0 else { throw IOError(.sync) }
+        guard SystemCalls.fsync(file.fd) == 0 else { throw IOError(.sync) }
     }
 
     /// Starts to write dirty pages out, does not wait for them. A hint: errors are left to the next sync.
     static func startWriteback(_ file: LogFile, at position: Int, count: Int) {
-        _ = ottla_start_writeback(file.fd, Int64(position), Int64(count))
+        SystemCalls.startWriteback(file.fd, Int64(position), Int64(count))
     }
 
     /// Reserves blocks without changing the size. A hint too.
     static func reserve(_ file: LogFile, count: Int) {
-        _ = ottla_fallocate(file.fd, 1, 0, Int64(count))
+        SystemCalls.reserve(file.fd, Int64(count))
     }
 
     /// An exclusive lock over the file, dropped with its descriptor. False where somebody holds one.
     static func lock(_ file: LogFile, path: String) throws(IOError) -> Bool {
-        if ottla_lock_file(file.fd) == 0 { return true }
+        if SystemCalls.lock(file.fd) == 0 { return true }
         if errno == EAGAIN || errno == EACCES { return false }
         throw IOError(.lock, path)
     }
@@ -126,40 +127,27 @@ package enum FileSystem {
 
     /// Nil where there is no such file.
     static func status(_ path: String) throws(IOError) -> Status? {
-        var size: Int64 = 0
-        var modified: Int64 = 0
-        var isDirectory: CInt = 0
-        guard ottla_stat(path, &size, &modified, &isDirectory) == 0 else {
+        var status = Status(size: 0, modifiedMs: 0, isDirectory: false)
+        guard SystemCalls.stat(path, &status) == 0 else {
             if errno == ENOENT { return nil }
             throw IOError(.stat, path)
         }
-        return Status(size: Int(size), modifiedMs: modified, isDirectory: isDirectory != 0)
+        return status
     }
 
-    static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+    static func exists(_ path: String) -> Bool { SystemCalls.access(path, F_OK) == 0 }
 
-    static func isWritable(_ path: String) -> Bool { access(path, W_OK | X_OK) == 0 }
+    static func isWritable(_ path: String) -> Bool { SystemCalls.access(path, W_OK | X_OK) == 0 }
 
     /// Names in a folder without "." and "..", in no order.
     static func list(_ path: String) throws(IOError) -> [String] {
-        guard let directory = opendir(path) else { throw IOError(.list, path) }
-        defer { closedir(directory) }
         var names: [String] = []
-        while true {
-            errno = 0
-            guard let entry = readdir(directory) else {
-                if errno != 0 { throw IOError(.list, path) }
-                return names
-            }
-            let name = withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
-            if name != "." && name != ".." { names.append(name) }
-        }
+        guard SystemCalls.list(path, &names) == 0 else { throw IOError(.list, path) }
+        return names
     }
 
     static func makeDirectory(_ path: String) throws(IOError) {
-        guard mkdir(path, 0o755) == 0 || errno == EEXIST else { throw IOError(.mkdir, path) }
+        guard SystemCalls.mkdir(path, 0o755) == 0 || errno == EEXIST else { throw IOError(.mkdir, path) }
     }
 
     /// Makes a folder and those above it that are missing.
@@ -172,12 +160,12 @@ package enum FileSystem {
     }
 
     static func rename(_ from: String, to: String) throws(IOError) {
-        guard Glibc.rename(from, to) == 0 else { throw IOError(.rename, from) }
+        guard SystemCalls.rename(from, to) == 0 else { throw IOError(.rename, from) }
     }
 
     /// A file that is already gone is no error.
     static func unlink(_ path: String) throws(IOError) {
-        guard Glibc.unlink(path) == 0 || errno == ENOENT else { throw IOError(.unlink, path) }
+        guard SystemCalls.unlink(path) == 0 || errno == ENOENT else { throw IOError(.unlink, path) }
     }
 
     /// Deletes a folder with the files in it (folders of the log are one level deep).
@@ -188,22 +176,22 @@ package enum FileSystem {
             throw error
         }
         for name in names { try self.unlink(path + "/" + name) }
-        guard rmdir(path) == 0 || errno == ENOENT else { throw IOError(.rmdir, path) }
+        guard SystemCalls.rmdir(path) == 0 || errno == ENOENT else { throw IOError(.rmdir, path) }
     }
 
     /// Everything of the file system that a folder is on, whoever wrote it.
     static func syncFileSystem(of path: String) throws(IOError) {
-        let descriptor = ottla_open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)
+        let descriptor = SystemCalls.open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)
         guard descriptor >= 0 else { throw IOError(.open, path) }
         let folder = LogFile(fd: descriptor)
-        guard ottla_sync_file_system(folder.fd) == 0 else { throw IOError(.sync, path) }
+        guard SystemCalls.syncfs(folder.fd) == 0 else { throw IOError(.sync, path) }
     }
 
     /// How many files the process may have open.
-    static var fileLimit: Int { Int(clamping: ottla_file_limit()) }
+    static var fileLimit: Int { SystemCalls.fileLimit }
 
     static func syncDirectory(_ path: String) throws(IOError) {
-        let descriptor = ottla_open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)
+        let descriptor = SystemCalls.open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)
         guard descriptor >= 0 else { throw IOError(.open, path) }
         try self.sync(LogFile(fd: descriptor))
     }
@@ -269,9 +257,7 @@ package enum FileSystem {
 
     /// Random bytes of the kernel, for ids.
     static func random64() -> UInt64 {
-        var value: UInt64 = 0
-        _ = ottla_random(&value, 8)
-        return value
+        SystemCalls.random64()
     }
 
     /// The kernel's id of this boot; "" where it is not told.
@@ -282,4 +268,4 @@ package enum FileSystem {
 }
 
 /// Milliseconds since 1970.
-package func wallClockMs() -> Int64 { ottla_wall_ms() }
+package func wallClockMs() -> Int64 { SystemCalls.wallMs() }
