@@ -59,17 +59,15 @@ extension LogManager {
 
     func checkpoint(_ index: Int) throws(IOError) {
         var recoveryPoints: [TopicPartition: Int64] = [:]
-        var starts: [TopicPartition: Int64] = [:]
         var highWatermarks: [TopicPartition: Int64] = [:]
         for log in self.logs(in: index) {
             let values = log.checkpointValues
             recoveryPoints[log.topicPartition] = values.recoveryPoint
             highWatermarks[log.topicPartition] = values.highWatermark
-            if values.logStartOffset > values.firstSegmentBase { starts[log.topicPartition] = values.logStartOffset }
         }
         let directory = self.directories[index]
         try directory.writeCheckpoint(LogDirectory.recoveryPoints, recoveryPoints)
-        try directory.writeCheckpoint(LogDirectory.logStartOffsets, starts)
+        try self.checkpointLogStartOffsets(index)
         try directory.writeCheckpoint(LogDirectory.highWatermarks, highWatermarks)
     }
 

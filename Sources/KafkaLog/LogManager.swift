@@ -53,6 +53,8 @@ package final class LogManager: Sendable {
     let state = Mutex(State())
     let schedule: Mutex<Schedule>
     let maintenance = Mutex<PeriodicThread?>(nil)
+    /// See `checkpointLogStartOffsets`.
+    let startCheckpoint = Mutex(())
 
     struct State {
         var logs: [TopicPartition: (log: PartitionLog, directory: Int)] = [:]
@@ -124,6 +126,13 @@ package final class LogManager: Sendable {
     /// The data folder that a partition is in.
     package func directory(of partition: TopicPartition) -> LogDirectory? {
         self.state.withLock { $0.logs[partition]?.directory }.map { self.directories[$0] }
+    }
+
+    /// The index of the data folder that a log is in; nil where it is in use no more.
+    func directoryIndex(of log: PartitionLog) -> Int? {
+        self.state.withLock { state in
+            state.logs[log.topicPartition].flatMap { $0.log === log ? $0.directory : nil }
+        }
     }
 
     /// Makes a partition's log, in the folder with the fewest. Gives the one that there is where there is one. Blocks.

@@ -76,15 +76,7 @@ extension PartitionLog {
     /// DeleteRecords: the log starts at `offset` from now on. Whole segments before it go with the next retention pass.
     /// - Returns: false where the offset is behind the high watermark (OFFSET_OUT_OF_RANGE).
     package func deleteRecords(before offset: Int64) -> Bool {
-        self.state.withLock { state in
-            guard offset >= 0, offset <= state.highWatermark else { return false }
-            if offset > state.logStartOffset {
-                state.logStartOffset = offset
-                state.epochs.truncateFromStart(offset)
-                state.needsMark = true
-            }
-            return true
-        }
+        self.state.withLock { $0.startAt(offset) }
     }
 
     /// Renames the files and leaves them to the trash. Reads in flight keep what they have open.

@@ -18,6 +18,7 @@ extension ApiHandler {
         .apiVersions,
         .createTopics,
         .deleteTopics,
+        .deleteRecords,
         .initProducerID,
         .offsetForLeaderEpoch,
         .describeConfigs,

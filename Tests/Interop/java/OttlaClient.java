@@ -25,6 +25,7 @@ import org.apache.kafka.clients.admin.ListOffsetsResult;
 import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
+import org.apache.kafka.clients.admin.RecordsToDelete;
 import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.ConsumerRecords;
@@ -35,6 +36,7 @@ import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.TopicPartitionReplica;
 import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.errors.WakeupException;
 import org.apache.kafka.common.header.Header;
@@ -278,6 +280,29 @@ public final class OttlaClient {
             case "create" -> {
                 NewTopic created = new NewTopic(topic, Integer.parseInt(fields.get("partitions")), (short) 1);
                 get(admin().createTopics(List.of(created.configs(confs(fields)))).all());
+            }
+            case "delete-records" -> {
+                var before = RecordsToDelete.beforeOffset(Long.parseLong(fields.get("offset")));
+                row(get(admin().deleteRecords(Map.of(partition(fields), before)).lowWatermarks()
+                        .get(partition(fields))).lowWatermark());
+            }
+            case "log-dirs" -> {
+                int broker = get(admin().describeCluster().nodes()).iterator().next().id();
+                for (var folder : get(admin().describeLogDirs(List.of(broker)).allDescriptions()).get(broker).entrySet()) {
+                    var found = folder.getValue();
+                    row("folder", folder.getKey(),
+                            found.error() == null ? "-" : found.error().getClass().getSimpleName(),
+                            found.totalBytes().orElse(-1), found.usableBytes().orElse(-1));
+                    for (var one : found.replicaInfos().entrySet()) {
+                        row("replica", folder.getKey(), one.getKey().topic(), one.getKey().partition(),
+                                one.getValue().size(), one.getValue().offsetLag(), one.getValue().isFuture());
+                    }
+                }
+            }
+            case "move" -> {
+                int broker = get(admin().describeCluster().nodes()).iterator().next().id();
+                var replica = new TopicPartitionReplica(topic, partition(fields).partition(), broker);
+                get(admin().alterReplicaLogDirs(Map.of(replica, fields.get("folder"))).all());
             }
             case "delete" -> get(admin().deleteTopics(List.of(topic)).all());
             case "topics" -> {

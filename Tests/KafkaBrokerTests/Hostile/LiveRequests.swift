@@ -149,6 +149,13 @@ struct LiveRequests {
         epochs.topics = [epoch]
         self.add(epochs)
 
+        var deleted = DeleteRecordsRequest.Topic()
+        deleted.name = Self.topic
+        deleted.partitions = [.init()]
+        var deleteRecords = DeleteRecordsRequest()
+        deleteRecords.topics = [deleted]
+        self.add(deleteRecords)
+
         var metadata = MetadataRequest()
         var named = MetadataRequest.Topic()
         named.name = Self.topic

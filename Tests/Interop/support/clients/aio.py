@@ -11,6 +11,7 @@ import aiokafka.errors
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from .base import Client, ClientError, Record, letters
 
@@ -171,6 +172,17 @@ class Aiokafka(Client):
                 _checked(*one[1:3])
 
         self._ask(work)
+
+    def delete_records(self, topic, offset, partition=0):
+        where = TopicPartition(topic, partition)
+
+        async def work(admin):
+            try:
+                return (await admin.delete_records({where: RecordsToDelete(offset)}))[where]
+            except aiokafka.errors.KafkaError as error:
+                raise ClientError(f"{type(error).__name__}: {error}") from error
+
+        return self._ask(work)
 
     def delete_topic(self, topic):
         async def work(admin):

@@ -65,6 +65,10 @@ class Client:
 
     # Admin
 
+    def delete_records(self, topic, offset, partition=0) -> int:
+        """Deletes what is before the offset, or all for -1; the offset at which the partition begins then."""
+        raise NotImplementedError
+
     def create_topic(self, topic, partitions=1, configs=None) -> None:
         raise NotImplementedError
 

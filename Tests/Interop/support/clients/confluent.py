@@ -184,6 +184,10 @@ class Confluent(Client):
         new = NewTopic(topic, num_partitions=partitions, replication_factor=1, config=configs or {})
         self._result(self.admin.create_topics([new]))
 
+    def delete_records(self, topic, offset, partition=0):
+        asked = [TopicPartition(topic, partition, confluent_kafka.OFFSET_END if offset == -1 else offset)]
+        return self._result(self.admin.delete_records(asked)).low_watermark
+
     def delete_topic(self, topic):
         self._result(self.admin.delete_topics([topic]))
 

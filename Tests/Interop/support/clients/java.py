@@ -166,6 +166,25 @@ class Java(Client):
     def create_topic(self, topic, partitions=1, configs=None):
         self.ask("create", topic=topic, partitions=partitions, config=configs)
 
+    def delete_records(self, topic, offset, partition=0):
+        return int(self.ask("delete-records", topic=topic, partition=partition, offset=offset)[0][0])
+
+    def log_dirs(self) -> dict[str, dict]:
+        """By folder: `error`, `total`, `usable`, and `replicas`: (topic, partition) to size, lag and is-future."""
+        folders = {}
+        for row in self.ask("log-dirs"):
+            if row[0] == "folder":
+                folder = {"error": row[2], "total": int(row[3]), "usable": int(row[4]), "replicas": {}}
+                folders[row[1]] = folder
+            else:
+                replica = (int(row[4]), int(row[5]), row[6] == "true")
+                folders[row[1]]["replicas"].setdefault((row[2], int(row[3])), []).append(replica)
+        return folders
+
+    def move(self, topic, folder, partition=0):
+        """Moves the partition's replica to another folder of the broker."""
+        self.ask("move", topic=topic, partition=partition, folder=folder)
+
     def delete_topic(self, topic):
         self.ask("delete", topic=topic)
 

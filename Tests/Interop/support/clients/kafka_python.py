@@ -149,6 +149,10 @@ class KafkaPython(Client):
         new = {"num_partitions": partitions, "replication_factor": 1, "configs": configs or {}}
         self._ask("create_topics", {topic: new})
 
+    def delete_records(self, topic, offset, partition=0):
+        where = TopicPartition(topic, partition)
+        return self._ask("delete_records", {where: offset})[where]["low_watermark"]
+
     def delete_topic(self, topic):
         self._ask("delete_topics", [topic])
 

@@ -1,0 +1,77 @@
+import KafkaPrimitives
+import Synchronization
+import Testing
+
+@testable import KafkaLog
+
+@Suite struct DeleteRecordsTests {
+    let folder = TemporaryFolder()
+
+    private func open(_ path: String) throws -> LogManager {
+        let manager = try LogManager.open(
+            LogManager.Configuration(directories: [path], nodeID: 1), background: Inline(), now: 0)
+        _ = try manager.load(now: 0) { _, _ in LogConfig() }
+        return manager
+    }
+
+    /// Once acknowledged it holds, whatever is left of the files that are written about every second: the process is
+    /// killed (the folder as it is), or the machine is (another boot's marks count for nothing).
+    @Test(arguments: [false, true]) func survivesACrash(machineIsKilled: Bool) throws {
+        let manager = try self.open(self.folder.path + "/data")
+        let logs = try (0..<3).map { index in
+            try manager.create(
+                TopicPartition(topic: "t", partition: Int32(index)), topicID: ordersID, config: LogConfig(), now: 0)
+        }
+        for log in logs { for _ in 0..<20 { log.append(batch(2)) } }
+        manager.writeMarks()
+        manager.checkpoint()
+        let results = manager.deleteRecords(before: [(logs[0], 10), (logs[1], -1), (logs[2], 41)])
+        #expect(results == [.success(10), .success(40), .failure(.offsetOutOfRange)])
+        let copy = self.folder.copy()
+        if machineIsKilled { try FileSystem.unlink(copy.path + "/data/" + BootMarks.name) }
+        let again = try self.open(copy.path + "/data")
+        let starts = (0..<3).map {
+            again.log(for: TopicPartition(topic: "t", partition: Int32($0)))?.snapshot.logStartOffset
+        }
+        #expect(starts == [10, 40, 0])
+        again.shutdown()
+        manager.shutdown()
+    }
+
+    @Test func anOlderCheckpointDoesNotReplaceANewer() throws {
+        let path = self.folder.path + "/data"
+        let manager = try self.open(path)
+        let log = try manager.create(
+            TopicPartition(topic: "t", partition: 0), topicID: ordersID, config: LogConfig(), now: 0)
+        for _ in 0..<200 { log.append(batch(1)) }
+        let isDone = Atomic(false)
+        Threads.run(2) { [manager] in
+            if !isDone.exchange(true, ordering: .acquiringAndReleasing) {
+                for offset in Int64(1)...200 {
+                    guard manager.deleteRecords(before: [(log, offset)]) == [.success(offset)] else { return }
+                    let stored = manager.directories[0].readCheckpoint(LogDirectory.logStartOffsets).values.first ?? 0
+                    if stored < offset { Issue.record("\(stored) after \(offset)") }
+                }
+            } else {
+                for _ in 0..<100 { manager.checkpoint() }
+            }
+        }
+        manager.shutdown()
+    }
+
+    @Test func whatIsNotOnDiskIsNotAcknowledged() throws {
+        let path = self.folder.path + "/data"
+        let manager = try self.open(path)
+        let log = try manager.create(
+            TopicPartition(topic: "t", partition: 0), topicID: ordersID, config: LogConfig(), now: 0)
+        for _ in 0..<10 { log.append(batch(1)) }
+        // A folder is in the way of the temporary file.
+        try FileSystem.makeDirectory(path + "/" + LogDirectory.logStartOffsets + ".tmp")
+        #expect(manager.deleteRecords(before: [(log, 5)]) == [.failure(.kafkaStorageError)])
+        removeTree(path + "/" + LogDirectory.logStartOffsets + ".tmp")
+        #expect(manager.deleteRecords(before: [(log, 5)]) == [.success(5)])
+        try manager.delete(log.topicPartition, now: 0)
+        #expect(manager.deleteRecords(before: [(log, 6)]) == [.failure(.unknownTopicOrPartition)])
+        manager.shutdown()
+    }
+}
