@@ -30,6 +30,8 @@ struct ActiveSegment: Sendable {
     /// The last batch, by which a mark is known to fit the file.
     var lastBatchPosition = 0
     var lastBatchCRC: UInt32 = 0
+    /// It may have blocks behind its end, to be given back when it is sealed or closed.
+    var isPreallocated = false
     /// Up to here writeback has been started.
     var writtenBack = 0
 

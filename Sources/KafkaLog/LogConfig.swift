@@ -44,6 +44,20 @@ package struct LogConfig: Sendable, Equatable {
 
     package init() {}
 
-    /// A segment's index entry takes 8 bytes in one file and 12 in the other; Kafka rolls when either is full.
-    var maxIndexEntries: Int { max(1, min(self.segmentIndexBytes / 8, self.segmentIndexBytes / 12)) }
+    /// Entries that fit into segment.index.bytes. In the time index one place is kept for the last entry, which comes
+    /// when the segment is sealed.
+    var maxOffsetIndexEntries: Int { max(1, self.segmentIndexBytes / 8) }
+    var maxTimeIndexEntries: Int { max(1, self.segmentIndexBytes / 12 - 1) }
+
+    /// How long a segment takes records: what is to be compacted after a certain time must be in a sealed one by then.
+    var maxSegmentMs: Int64 {
+        self.cleanupPolicy.contains(.compact) && self.maxCompactionLagMs > 0
+            ? min(self.maxCompactionLagMs, self.segmentMs) : self.segmentMs
+    }
+
+    /// From this size of the active segment on the next one's file is made: well before it is needed, also where a few
+    /// requests fill a segment.
+    var nextSegmentBytes: Int {
+        min(self.segmentBytes / 10 * 9, max(self.segmentBytes / 2, self.segmentBytes - (4 << 20)))
+    }
 }

@@ -56,6 +56,7 @@ struct LogLoader {
         // Opened again on first use: an idle partition needs no descriptor.
         active.file = nil
         active.rollJitterMs = PartitionLog.jitter(self.config)
+        active.isPreallocated = self.config.preallocate
         logEnd = max(logEnd, active.baseOffset)
         var logStart = max(self.segments[0].base, min(self.hints.logStartOffset, logEnd))
         if let mark = self.hints.mark { logStart = max(logStart, min(mark.logStartOffset, logEnd)) }

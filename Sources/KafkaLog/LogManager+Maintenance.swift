@@ -22,10 +22,14 @@ extension LogManager {
             if due.producers <= now {
                 schedule.producers = now + configuration.producerIDExpirationCheckIntervalMs
             }
+            if due.rolls <= now { schedule.rolls = now + Self.rollLookoutMs }
             return due
         }
         let logs = self.allLogs
         if due.retention <= now { self.deleteOldSegments(now: now) }
+        if due.rolls <= now {
+            for log in logs { log.prepareIfRollIsNear(now: now, withinMs: 3 * Self.rollLookoutMs) }
+        }
         if due.producers <= now { for log in logs { log.expireProducers(now: now) } }
         for log in logs { log.flushIfDue(now: now) }
         if due.marks <= now { self.writeMarks(lazily: true) }
@@ -34,6 +38,9 @@ extension LogManager {
         // Connections need descriptors too.
         if LogFile.openCount > FileSystem.fileLimit / 2 { self.releaseFiles(onlyIdle: true) }
     }
+
+    /// How often segments that will soon be too old are looked for.
+    private static let rollLookoutMs: Int64 = 10_000
 
     func releaseFiles(onlyIdle: Bool) {
         for log in self.allLogs { log.releaseFiles(onlyIdle: onlyIdle) }

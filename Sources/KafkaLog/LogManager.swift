@@ -66,6 +66,7 @@ package final class LogManager: Sendable {
         var checkpoints: Int64
         var retention: Int64
         var producers: Int64
+        var rolls: Int64 = 0
     }
 
     private init(

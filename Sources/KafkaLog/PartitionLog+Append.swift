@@ -121,7 +121,7 @@ extension PartitionLog {
             }
         }
         let size = state.active.size
-        if !state.nextFileRequested, size > state.config.segmentBytes / 10 * 9 {
+        if !state.nextFileRequested, size > state.config.nextSegmentBytes {
             state.nextFileRequested = true
             after.prepareNextSegment = true
         }

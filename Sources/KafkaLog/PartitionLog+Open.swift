@@ -44,7 +44,13 @@ extension PartitionLog {
             now: now
         ).log
         // Without a mark it is read whole after a crash, so the first may wait until it holds something.
-        log.state.withLock { $0.marked = ($0.active.baseOffset, 0) }
+        try log.state.withLock { state throws(IOError) in
+            state.marked = (state.active.baseOffset, 0)
+            if config.preallocate {
+                FileSystem.reserve(try state.active.openFile(folder), count: config.segmentBytes)
+                state.active.isPreallocated = true
+            }
+        }
         return log
     }
 
@@ -99,6 +105,9 @@ extension PartitionLog {
         let segments = try self.state.withLock { state throws(IOError) -> [SealedSegment] in
             guard state.status == .open else { return [] }
             try state.active.writeIndexes(self.folder)
+            if state.active.isPreallocated {
+                try FileSystem.truncate(try state.active.openFile(self.folder), to: state.active.size)
+            }
             state.status = .closed
             state.nextFile = nil
             state.needsMark = true

@@ -22,7 +22,8 @@ extension PartitionLog {
         var rolled: RolledSegment?
         let deleted = try self.state.withLock { state throws(IOError) -> [SealedSegment] in
             guard state.status == .open else { return [] }
-            if try self.isActiveExpired(&state, expired, now) {
+            let takesActive = try self.isActiveExpired(&state, expired, now) || state.isActiveSurplus
+            if takesActive && !state.mustTruncate {
                 rolled = try self.roll(&state, baseOffset: state.logEndOffset, now: now)
             }
             var surplus = state.surplusBytes
@@ -69,7 +70,11 @@ extension PartitionLog {
             state.highWatermark >= state.logEndOffset,
             state.sealed.allSatisfy({ expired.contains(ObjectIdentifier($0)) })
         else { return false }
-        let last = state.active.largest.timestamp >= 0 ? state.active.largest.timestamp : state.active.createdMs
+        var last = state.active.largest.timestamp
+        if last < 0 {
+            let file = try FileSystem.status(self.folder.path(state.active.baseOffset, .log))
+            last = file?.modifiedMs ?? state.active.createdMs
+        }
         return now &- last > config.retentionMs
     }
 
@@ -194,6 +199,12 @@ extension PartitionLog.State {
     var surplusBytes: Int64 {
         guard self.config.cleanupPolicy.contains(.delete), self.config.retentionBytes >= 0 else { return -1 }
         return self.sizeInBytes - self.config.retentionBytes
+    }
+
+    /// Whether retention.bytes leaves nothing at all.
+    var isActiveSurplus: Bool {
+        self.config.cleanupPolicy.contains(.delete) && self.config.retentionBytes == 0 && self.active.size > 0
+            && self.highWatermark >= self.logEndOffset
     }
 
     mutating func removeOldest(_ count: Int) -> [SealedSegment] {

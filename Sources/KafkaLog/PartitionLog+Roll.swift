@@ -6,6 +6,7 @@ import Synchronization
 struct RolledSegment: Sendable {
     var segment: SealedSegment
     var file: LogFile?
+    var isPreallocated: Bool
     var producers: [Int64: ProducerStateEntry]
 }
 
@@ -20,8 +21,8 @@ extension PartitionLog {
         }
         if state.active.size > min(state.config.segmentBytes, Int(Int32.max)) - size { return true }
         if lastOffset - state.active.baseOffset > Int64(Int32.max) { return true }
-        let entries = max(state.active.offsetIndex.count, state.active.timeIndex.count)
-        if entries >= state.config.maxIndexEntries { return true }
+        if state.active.offsetIndex.count >= state.config.maxOffsetIndexEntries { return true }
+        if state.active.timeIndex.count >= state.config.maxTimeIndexEntries { return true }
         let first: Int64
         if let known = state.active.firstTimestamp {
             first = known
@@ -33,7 +34,7 @@ extension PartitionLog {
             state.active.firstTimestamp = first
         }
         let waited = first >= 0 ? timestamp &- first : now &- state.active.createdMs
-        return waited > state.config.segmentMs - state.active.rollJitterMs
+        return waited > state.config.maxSegmentMs - state.active.rollJitterMs
     }
 
     /// Seals the active segment and begins one at `baseOffset`. On an error nothing has changed.
@@ -50,13 +51,15 @@ extension PartitionLog {
         let file = try state.active.openFile(self.folder)
         if !state.active.areIndexFilesChecked { try self.checkActiveIndexes(&state) }
         try state.active.seal(self.folder)
+        let isPreallocated = state.active.isPreallocated
         let next = try self.beginSegment(&state, baseOffset: baseOffset, now: now)
         let segment = SealedSegment(
             baseOffset: state.active.baseOffset, size: state.active.size, nextOffset: baseOffset, folder: self.folder,
             largest: state.active.largest)
         state.sealed.append(segment)
         state.active = next
-        return RolledSegment(segment: segment, file: file, producers: state.producers.producers)
+        return RolledSegment(
+            segment: segment, file: file, isPreallocated: isPreallocated, producers: state.producers.producers)
     }
 
     /// The file made ahead under its new name, else a new one.
@@ -76,6 +79,7 @@ extension PartitionLog {
         state.nextFileRequested = false
         var segment = ActiveSegment(baseOffset: baseOffset, createdMs: now, file: file)
         segment.rollJitterMs = Self.jitter(state.config)
+        segment.isPreallocated = state.config.preallocate
         return segment
     }
 
@@ -88,6 +92,7 @@ extension PartitionLog {
                 let file = try? FileSystem.open(path, .create)
             else { return }
             if config.preallocate { FileSystem.reserve(file, count: config.segmentBytes) }
+            self.makeIndexFiles()
             let isWanted = self.state.withLock { state -> Bool in
                 guard state.status == .open, state.nextFile == nil, state.nextFileRequested else { return false }
                 state.nextFile = file
@@ -97,11 +102,36 @@ extension PartitionLog {
         }
     }
 
+    /// The index files of the active segment, where there are none yet: the roll, on an event loop, only writes to them.
+    private func makeIndexFiles() {
+        let base = self.state.withLock { $0.active.baseOffset }
+        for suffix in [PartitionFolder.Suffix.index, .timeindex] {
+            _ = try? FileSystem.open(self.folder.path(base, suffix), .create)
+        }
+    }
+
+    /// Prepares the next segment where the active one, in use just now, will soon be too old (segment.ms).
+    func prepareIfRollIsNear(now: Int64, withinMs: Int64) {
+        let isNear = self.state.withLock { state -> Bool in
+            guard state.status == .open, !state.nextFileRequested, state.active.size > 0, state.active.file != nil
+            else { return false }
+            let first = state.active.firstTimestamp ?? -1
+            let waited = now &- (first >= 0 ? first : state.active.createdMs)
+            guard waited > state.config.maxSegmentMs - state.active.rollJitterMs - withinMs else { return false }
+            state.nextFileRequested = true
+            return true
+        }
+        if isNear { self.prepareNextSegment() }
+    }
+
     /// Syncs a sealed segment and writes the producers' snapshot, in the background.
     func finish(_ rolled: RolledSegment) {
         self.environment.background.submit {
             let next = rolled.segment.nextOffset
             do throws(IOError) {
+                if rolled.isPreallocated, let file = rolled.file {
+                    try FileSystem.truncate(file, to: rolled.segment.size)
+                }
                 guard self.state.withLock({ $0.status == .open }) else { return }
                 try self.folder.writeSnapshot(next, rolled.producers)
                 try self.flush(upTo: next)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import random
@@ -142,6 +143,14 @@ class Broker:
 
     def descriptors(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def open_files(self) -> list[str]:
+        folder = pathlib.Path(f"/proc/{self.pid}/fd")
+        paths = []
+        for one in folder.iterdir():
+            with contextlib.suppress(OSError):
+                paths.append(os.readlink(one))
+        return paths
 
     def cpu_seconds(self) -> float:
         fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()

@@ -116,6 +116,12 @@ class Connection:
         (length,) = struct.unpack_from(">h", answer, position)
         return struct.unpack_from(">h", answer, position + 2 + length)[0]
 
+    def delete_topic(self, name: str) -> int:
+        """DeleteTopics 1: the error code."""
+        body = struct.pack(">i", 1) + text(name) + struct.pack(">i", 30000)
+        answer = self.ask(header(DELETE_TOPICS, 1) + body)
+        return struct.unpack_from(">h", answer, len(answer) - 2)[0]
+
     def produce(self, topic: str, partition: int, records: bytes, acks: int = -1, version: int = 7) -> tuple[int, int]:
         """Produce 3 to 7 (8 has more in its answer): error code and base offset."""
         self.send(framed(produce_request(topic, partition, records, acks, version)))
