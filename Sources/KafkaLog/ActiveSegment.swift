@@ -19,6 +19,8 @@ struct ActiveSegment: Sendable {
     var bytesSinceIndexEntry = 0
     var offsetIndex = IndexTail<OffsetIndexEntry>()
     var timeIndex = IndexTail<TimeIndexEntry>()
+    /// Transactions whose abort markers are in this segment.
+    var transactionIndex = IndexTail<AbortedTransaction>()
     /// Open since a read had to look into them.
     var offsetIndexFile: LogFile?
     var timeIndexFile: LogFile?
@@ -81,6 +83,7 @@ struct ActiveSegment: Sendable {
     mutating func writeIndexes(_ folder: PartitionFolder) throws(IOError) {
         try self.offsetIndex.write(to: folder.path(self.baseOffset, .index))
         try self.timeIndex.write(to: folder.path(self.baseOffset, .timeindex))
+        try self.transactionIndex.write(to: folder.path(self.baseOffset, .txnindex))
     }
 
     /// Completes the index files; afterwards nothing is added. Kafka's files exist also where they have no entry.

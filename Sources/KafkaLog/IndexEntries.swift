@@ -116,6 +116,13 @@ struct IndexFile<Entry: IndexEntry>: Sendable {
         return try self.read(index, 1) { $0(0) }
     }
 
+    /// Entries in a row, fewer where the file ends before.
+    func entries(from first: Int, count: Int) throws(IOError) -> [Entry] {
+        let length = min(count, self.count - first)
+        guard first >= 0, length > 0 else { return [] }
+        return try self.read(first, length) { entryAt in (0..<length).map(entryAt) } ?? []
+    }
+
     /// The last entry for which `isBelow` holds; it must hold for a first run of entries and for no other.
     func last(where isBelow: (Entry) -> Bool) throws(IOError) -> Entry? {
         // Which block: the last whose first entry is below. The first block is looked through in any case.

@@ -189,10 +189,13 @@ struct LogLoader {
         segment.lastBatchCRC = mark.lastBatchCRC
         segment.writtenBack = mark.position
         if try self.cutIndex(mark.segmentBase, .index, OffsetIndexEntry.size * mark.offsetIndexCount),
-            try self.cutIndex(mark.segmentBase, .timeindex, TimeIndexEntry.size * mark.timeIndexCount)
+            try self.cutIndex(mark.segmentBase, .timeindex, TimeIndexEntry.size * mark.timeIndexCount),
+            try self.cutIndex(mark.segmentBase, .txnindex, AbortedTransaction.size * mark.transactionIndexCount)
         {
             segment.offsetIndex = IndexTail(persisted: mark.offsetIndexCount, unwritten: mark.offsetEntries)
             segment.timeIndex = IndexTail(persisted: mark.timeIndexCount, unwritten: mark.timeEntries)
+            segment.transactionIndex = IndexTail(
+                persisted: mark.transactionIndexCount, unwritten: mark.transactionEntries)
             segment.lastIndexedTimestamp = mark.lastIndexedTimestamp
             segment.areIndexFilesChecked = false
         } else {
@@ -213,13 +216,17 @@ struct LogLoader {
 
     /// The same segment with indexes made from its batches, which are trusted.
     private mutating func reindex(_ old: ActiveSegment, upTo size: Int) throws(IOError) -> ActiveSegment {
-        try SegmentRecovery.removeIndexes(old.baseOffset, self.folder)
+        // The transaction index needs to know which transactions were open where the segment begins.
+        let index = self.segments.firstIndex { $0.base == old.baseOffset } ?? 0
+        var producers = try self.replayProducers(segments: Array(self.segments[..<index]), upTo: old.baseOffset)
+        try SegmentRecovery.removeAllIndexes(old.baseOffset, self.folder)
         var segment = ActiveSegment(baseOffset: old.baseOffset, createdMs: self.now, file: old.file)
         let file = try segment.openFile(self.folder)
         var next = old.baseOffset
         _ = try SegmentRecovery.scan(
             file, into: &segment, fileSize: size, check: .headers, interval: self.config.indexIntervalBytes,
-            nextOffset: &next, visit: { _ in })
+            nextOffset: &next
+        ) { producers.update($0, baseOffset: $0.baseOffset, now: -1, marker: $1) }
         segment.writtenBack = segment.size
         return segment
     }
@@ -233,6 +240,7 @@ struct LogLoader {
         if last.size == 0 {
             _ = try self.cutIndex(last.base, .index, 0)
             _ = try self.cutIndex(last.base, .timeindex, 0)
+            try FileSystem.unlink(self.folder.path(last.base, .txnindex))
             return (segment, last.base)
         }
         let file = try segment.openFile(self.folder)
@@ -269,7 +277,12 @@ struct LogLoader {
         var next = last.base
         let isWhole = try SegmentRecovery.scan(
             file, into: &segment, fileSize: last.size, check: .headers, interval: .max, nextOffset: &next,
-            visit: { _ in })
+            visit: { _, _ in nil })
+        if let transactions = try TransactionIndex(self.folder, last.base) {
+            guard try transactions.isPlausible(baseOffset: last.base, nextOffset: next) else { return nil }
+            segment.transactionIndex = IndexTail(persisted: transactions.count)
+            _ = try self.cutIndex(last.base, .txnindex, AbortedTransaction.size * transactions.count)
+        }
         segment.bytesSinceIndexEntry = segment.size - start
         segment.writtenBack = segment.size
         if start > 0 { segment.firstTimestamp = nil }
@@ -285,7 +298,7 @@ struct LogLoader {
         let base = self.segments[first].base
         self.producers = try self.replayProducers(segments: Array(self.segments[..<first]), upTo: base)
         self.epochs.truncateFromEnd(base)
-        try SegmentRecovery.removeIndexes(base, self.folder)
+        try SegmentRecovery.removeAllIndexes(base, self.folder)
         var next = base
         return try self.readOn(from: first, ActiveSegment(baseOffset: base, createdMs: self.now), &next)
     }
@@ -329,7 +342,7 @@ struct LogLoader {
                 return try self.reopenAsActive(index - 1, next)
             }
             next = base
-            try SegmentRecovery.removeIndexes(base, self.folder)
+            try SegmentRecovery.removeAllIndexes(base, self.folder)
             segment = ActiveSegment(baseOffset: base, createdMs: self.now)
         }
     }
@@ -343,9 +356,9 @@ struct LogLoader {
         let isWhole = try SegmentRecovery.scan(
             file, into: &segment, fileSize: size, check: self.check, interval: self.config.indexIntervalBytes,
             nextOffset: &next
-        ) { header in
-            producers.update(header, baseOffset: header.baseOffset, now: -1)
+        ) { header, marker in
             epochs.assign(epoch: header.partitionLeaderEpoch, startOffset: header.baseOffset)
+            return producers.update(header, baseOffset: header.baseOffset, now: -1, marker: marker)
         }
         self.producers = producers
         self.epochs = epochs
@@ -389,28 +402,38 @@ struct LogLoader {
             }.sorted()
         }
         var producers = ProducerStateManager()
-        var from: Int64 = 0
+        // What lies before the log's start is not replayed, as in Kafka.
+        var from = self.hints.logStartOffset
         for snapshot in self.snapshots.reversed() where snapshot <= end {
             guard let entries = try self.folder.readSnapshot(snapshot) else {
                 self.notices.append("\(PartitionFolder.name(snapshot)).snapshot cannot be read and is left out")
                 continue
             }
             for (id, entry) in entries { producers.restore(id, entry) }
-            from = snapshot
+            from = max(from, snapshot)
             break
         }
         for (index, segment) in segments.enumerated() {
             let nextBase = index + 1 < segments.count ? segments[index + 1].base : end
             guard nextBase > from, segment.size > 0 else { continue }
             let file = try FileSystem.open(self.folder.path(segment.base, .log), .read)
-            _ = try SegmentView(
-                baseOffset: segment.base, file: file, end: segment.size, offsetIndex: nil, timeIndex: nil
-            ).walk(from: 0, block: 64 << 10) { _, header in
-                if header.lastOffset >= from, header.baseOffset < end {
-                    producers.update(header, baseOffset: header.baseOffset, now: -1)
+            let view = SegmentView(
+                baseOffset: segment.base, file: file, end: segment.size, offsetIndex: nil, timeIndex: nil)
+            var failure: IOError?
+            _ = try view.walk(from: 0, block: 64 << 10) { position, header in
+                if header.lastOffset >= from, header.baseOffset < end, header.producerID >= 0 {
+                    do throws(IOError) {
+                        producers.update(
+                            header, baseOffset: header.baseOffset, now: -1,
+                            marker: try view.marker(at: position, header))
+                    } catch {
+                        failure = error
+                        return false
+                    }
                 }
                 return header.baseOffset < end
             }
+            if let failure { throw failure }
         }
         return producers
     }

@@ -52,8 +52,10 @@ extension PartitionLog {
     ) -> Result<AppendInfo, AppendError> {
         guard state.status == .open else { return .failure(state.refusal) }
         let header = validated.header
+        var marker: TransactionMarker?
         if header.producerID >= 0 {
-            switch state.producers.check(header, origin: origin) {
+            if header.isControl { marker = TransactionMarker(batch: UnsafeRawBufferPointer(batch), header) }
+            switch state.producers.check(header, origin: origin, marker: marker) {
             case .append:
                 break
             case .duplicate(let old):
@@ -96,26 +98,29 @@ extension PartitionLog {
             return .failure(.storage(error.code))
         }
         self.batchIsWritten(
-            header, validated.maxTimestamp, baseOffset,
+            header, marker, validated.maxTimestamp, baseOffset,
             epoch: origin == .replica ? header.partitionLeaderEpoch : leaderEpoch, now, &state, &after)
         return .success(state.info(baseOffset, lastOffset, header, isDuplicate: false, validated.maxTimestamp))
     }
 
     /// The state after a write that succeeded.
     private func batchIsWritten(
-        _ header: RecordBatchHeader, _ maxTimestamp: Int64, _ baseOffset: Int64, epoch: Int32, _ now: Int64,
+        _ header: RecordBatchHeader, _ marker: TransactionMarker?, _ maxTimestamp: Int64, _ baseOffset: Int64,
+        epoch: Int32, _ now: Int64,
         _ state: inout State, _ after: inout AfterAppend
     ) {
         state.active.add(
             header, baseOffset: baseOffset, maxTimestamp: maxTimestamp, interval: state.config.indexIntervalBytes)
         state.epochs.assign(epoch: epoch, startOffset: baseOffset)
-        state.producers.update(header, baseOffset: baseOffset, now: now)
         state.logEndOffset = baseOffset + Int64(header.lastOffsetDelta) + 1
         if state.highWatermarkFollows { state.highWatermark = state.logEndOffset }
+        let aborted = state.producers.update(
+            header, baseOffset: baseOffset, now: now, marker: marker, highWatermark: state.highWatermark)
+        if let aborted { state.active.transactionIndex.append(aborted) }
         state.needsMark = true
 
         // So many entries are written out here where no mark has done it before.
-        if state.active.offsetIndex.unwritten >= 4096 {
+        if max(state.active.offsetIndex.unwritten, state.active.transactionIndex.unwritten) >= 4096 {
             do throws(IOError) { try state.active.writeIndexes(self.folder) } catch {
                 // The next mark or the roll tries again; a restart builds them anew.
             }

@@ -142,11 +142,12 @@ extension PartitionLog {
 
     /// After a truncation: the producers as the batches that are left tell.
     func rebuildProducers() throws(IOError) {
-        let (sealed, active, end) = try self.state.withLock { state throws(IOError) in
-            (state.sealed, try self.activeView(&state), state.logEndOffset)
+        let (sealed, active, start, end) = try self.state.withLock { state throws(IOError) in
+            (state.sealed, try self.activeView(&state), state.logStartOffset, state.logEndOffset)
         }
         try self.removeSnapshots { $0 > end }
-        var loader = LogLoader(folder: self.folder, config: self.config, hints: OpenHints(), now: 0)
+        var loader = LogLoader(
+            folder: self.folder, config: self.config, hints: OpenHints(logStartOffset: start), now: 0)
         let producers = try loader.replayProducers(
             segments: sealed.map { ($0.baseOffset, $0.size) } + [(active.baseOffset, active.end)], upTo: end)
         self.state.withLock { $0.producers = producers }

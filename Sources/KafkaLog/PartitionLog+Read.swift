@@ -7,7 +7,7 @@ extension PartitionLog {
     /// What the lock tells of a read; the rest is read from files without it.
     private enum Plan {
         case nothing(ReadEnd)
-        case slice(FileSlice, firstOffset: Int64, ReadEnd)
+        case slice(FileSlice, firstOffset: Int64, ReadEnd, upperBound: Int64)
         /// Where to begin may be known, the limit's position too.
         case walk(segment: SegmentSource, start: Int?, end: Int?)
     }
@@ -50,24 +50,28 @@ extension PartitionLog {
             case .failure(let code):
                 return .failure(code)
             }
-            func answer(_ slice: FileSlice?, _ firstOffset: Int64, _ end: ReadEnd) -> Result<LogRead, ErrorCode> {
+            func answer(
+                _ slice: FileSlice?, _ firstOffset: Int64, _ end: ReadEnd, _ upperBound: Int64
+            ) -> Result<LogRead, ErrorCode> {
                 .success(
                     LogRead(
-                        slice: slice, firstOffset: firstOffset, end: end, logStartOffset: offsets.logStartOffset,
+                        slice: slice, firstOffset: firstOffset, end: end, upperBound: upperBound,
+                        logStartOffset: offsets.logStartOffset,
                         logEndOffset: offsets.logEndOffset, highWatermark: offsets.highWatermark,
                         lastStableOffset: offsets.lastStableOffset))
             }
             switch plan {
             case .nothing(let end):
-                return answer(nil, offset, end)
-            case .slice(let slice, let firstOffset, let end):
-                return answer(slice, firstOffset, end)
+                return answer(nil, offset, end, offset)
+            case .slice(let slice, let firstOffset, let end, let upperBound):
+                return answer(slice, firstOffset, end, upperBound)
             case .walk(let source, let start, let end):
                 do throws(IOError) {
                     let limit = min(limit, offsets.logEndOffset)
                     switch try self.walk(source, offset, maxBytes, limit, minOneMessage, start, end) {
-                    case .slice(let slice, let firstOffset, let end): return answer(slice, firstOffset, end)
-                    case .nothing(let end): return answer(nil, offset, end)
+                    case .slice(let slice, let firstOffset, let end, let upperBound):
+                        return answer(slice, firstOffset, end, upperBound)
+                    case .nothing(let end): return answer(nil, offset, end, offset)
                     case .inNextSegment(let next):
                         // The offsets at this segment's end are gone (compaction).
                         return self.read(from: next, maxBytes: maxBytes, upTo: limit, minOneMessage: minOneMessage)
@@ -141,7 +145,7 @@ extension PartitionLog {
                 state.readEnds.add(segment: base, offset: limit, position: end)
                 return .slice(
                     FileSlice(file: file, position: Int64(start.position), length: end - start.position),
-                    firstOffset: start.offset, .limit)
+                    firstOffset: start.offset, .limit, upperBound: limit)
             }
             if let cut = state.active.recent.batch(atOrBeforePosition: start.position + maxBytes),
                 Int(cut.position) > start.position
@@ -151,7 +155,7 @@ extension PartitionLog {
                 return .slice(
                     FileSlice(
                         file: file, position: Int64(start.position), length: Int(cut.position) - start.position),
-                    firstOffset: start.offset, .size)
+                    firstOffset: start.offset, .size, upperBound: base + Int64(cut.relativeOffset))
             }
         }
         let index = state.active.offsetIndex
@@ -193,7 +197,7 @@ extension PartitionLog {
         var next = view.baseOffset
         _ = try SegmentRecovery.scan(
             view.file, into: &made, fileSize: view.end, check: .headers, interval: state.config.indexIntervalBytes,
-            nextOffset: &next, visit: { _ in })
+            nextOffset: &next, visit: { _, _ in nil })
         state.active.offsetIndex = made.offsetIndex
         state.active.timeIndex = made.timeIndex
         state.active.lastIndexedTimestamp = made.lastIndexedTimestamp
@@ -213,7 +217,7 @@ extension PartitionLog {
     }
 
     private enum Walked {
-        case slice(FileSlice, firstOffset: Int64, ReadEnd)
+        case slice(FileSlice, firstOffset: Int64, ReadEnd, upperBound: Int64)
         case nothing(ReadEnd)
         case inNextSegment(Int64)
     }
@@ -248,7 +252,10 @@ extension PartitionLog {
         }
         var nextOffset: Int64? = limit
         var why = ReadEnd.limit
-        if case .sealed(let segment) = source, segment.nextOffset < limit { why = .segment }
+        var segmentEnd = limit
+        if case .sealed(let segment) = source, segment.nextOffset < limit {
+            (why, segmentEnd) = (.segment, segment.nextOffset)
+        }
         if end - start > max(maxBytes, firstSize) {
             why = .size
             let cut = try view.boundary(
@@ -264,7 +271,8 @@ extension PartitionLog {
         }
         return .slice(
             FileSlice(file: view.file, position: Int64(start), length: end - start),
-            firstOffset: first.header.baseOffset, why)
+            firstOffset: first.header.baseOffset, why,
+            upperBound: max(min(nextOffset ?? 0, why == .segment ? segmentEnd : limit), first.header.lastOffset + 1))
     }
 }
 

@@ -121,10 +121,12 @@ extension PartitionLog {
                 removed = Array(state.sealed[(index + 1)...])
                 let active = state.active.baseOffset
                 try FileSystem.unlink(self.folder.path(active, .log))
-                try SegmentRecovery.removeIndexes(active, self.folder)
+                try SegmentRecovery.removeAllIndexes(active, self.folder)
                 state.sealed.removeSubrange(index...)
                 removed.append(target)
                 state.active = ActiveSegment(baseOffset: target.baseOffset, createdMs: now)
+                let count = try TransactionIndex(self.folder, target.baseOffset)?.count ?? 0
+                state.active.transactionIndex = IndexTail(persisted: count)
             }
             let base = state.active.baseOffset
             var segment = ActiveSegment(baseOffset: base, createdMs: now)
@@ -138,7 +140,9 @@ extension PartitionLog {
             var next = base
             _ = try SegmentRecovery.scan(
                 file, into: &segment, fileSize: end, check: .headers, interval: state.config.indexIntervalBytes,
-                nextOffset: &next, visit: { _ in })
+                nextOffset: &next, visit: { _, _ in nil })
+            segment.transactionIndex = state.active.transactionIndex
+            try segment.cutTransactionIndex(before: next, self.folder)
             state.active = segment
             state.logEndOffset = next
             state.highWatermark = min(state.highWatermark, state.logEndOffset)
@@ -168,7 +172,7 @@ extension PartitionLog {
         let removed = try self.state.withLock { state throws(IOError) -> [SealedSegment] in
             let removed = state.sealed
             try FileSystem.unlink(self.folder.path(state.active.baseOffset, .log))
-            try SegmentRecovery.removeIndexes(state.active.baseOffset, self.folder)
+            try SegmentRecovery.removeAllIndexes(state.active.baseOffset, self.folder)
             state.sealed = []
             state.active = ActiveSegment(baseOffset: offset, createdMs: now)
             _ = try state.active.openFile(self.folder)

@@ -45,7 +45,7 @@ extension PartitionLog {
             guard old.baseOffset != baseOffset else { return nil }
             state.active = try self.beginSegment(&state, baseOffset: baseOffset, now: now)
             try? FileSystem.unlink(self.folder.path(old.baseOffset, .log))
-            try? SegmentRecovery.removeIndexes(old.baseOffset, self.folder)
+            try? SegmentRecovery.removeAllIndexes(old.baseOffset, self.folder)
             return nil
         }
         let file = try state.active.openFile(self.folder)
@@ -196,7 +196,7 @@ extension PartitionLog {
                     file = try FileSystem.open(self.folder.path(segment.base, .log), .readWrite)
                 }
                 try FileSystem.syncData(file)
-                for suffix in [PartitionFolder.Suffix.index, .timeindex] {
+                for suffix in [PartitionFolder.Suffix.index, .timeindex, .txnindex] {
                     let path = self.folder.path(segment.base, suffix)
                     if FileSystem.exists(path) { try FileSystem.sync(FileSystem.open(path, .readWrite)) }
                 }

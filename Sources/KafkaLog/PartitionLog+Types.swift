@@ -82,7 +82,7 @@ package struct LogOffsets: Sendable, Equatable {
     package var logStartOffset: Int64
     package var logEndOffset: Int64
     package var highWatermark: Int64
-    /// Without transactions the high watermark.
+    /// The first offset of a transaction that is not decided, at most the high watermark.
     package var lastStableOffset: Int64
 }
 
@@ -92,6 +92,8 @@ package struct LogRead: Sendable {
     /// The base offset of the first batch of the slice, at or below what was asked for; what was asked for without one.
     package var firstOffset: Int64
     package var end: ReadEnd
+    /// No batch of the slice begins at or after it.
+    package var upperBound: Int64
     package var logStartOffset: Int64
     package var logEndOffset: Int64
     package var highWatermark: Int64

@@ -174,7 +174,15 @@ extension PartitionLog.State {
     var offsets: LogOffsets {
         LogOffsets(
             logStartOffset: self.logStartOffset, logEndOffset: self.logEndOffset, highWatermark: self.highWatermark,
-            lastStableOffset: self.highWatermark)
+            lastStableOffset: self.lastStableOffset)
+    }
+
+    /// All before it is decided and below the high watermark: what a consumer of committed records may see.
+    var lastStableOffset: Int64 {
+        guard let first = self.producers.firstUnstableOffset(highWatermark: self.highWatermark) else {
+            return self.highWatermark
+        }
+        return min(max(first, self.logStartOffset), self.highWatermark)
     }
 
     var sizeInBytes: Int64 {

@@ -25,6 +25,9 @@ struct PartitionMark: Sendable {
     /// first entries would cost more than the bytes.
     var offsetEntries: [OffsetIndexEntry]
     var timeEntries: [TimeIndexEntry]
+    /// As with the other two.
+    var transactionIndexCount: Int
+    var transactionEntries: [AbortedTransaction]
     /// The leader epochs; empty where there are many, which are in their file then.
     var epochs: [LeaderEpochCache.Entry]
     /// With all batches that are remembered; a `.snapshot` has the last one of each producer only, and a producer that
@@ -33,7 +36,7 @@ struct PartitionMark: Sendable {
 }
 
 extension PartitionMark {
-    private static let version: UInt8 = 2
+    private static let version: UInt8 = 3
     /// So many entries wait for their file.
     static let maxEntries = 64
     /// More leader epochs than these are in their file.
@@ -67,6 +70,14 @@ extension PartitionMark {
         for entry in self.timeEntries {
             bytes.put(entry.timestamp)
             bytes.put(entry.relativeOffset)
+        }
+        bytes.put(UInt32(truncatingIfNeeded: self.transactionIndexCount))
+        bytes.put(UInt8(truncatingIfNeeded: self.transactionEntries.count))
+        for entry in self.transactionEntries {
+            bytes.put(entry.producerID)
+            bytes.put(entry.firstOffset)
+            bytes.put(entry.lastOffset)
+            bytes.put(entry.lastStableOffset)
         }
         bytes.put(UInt8(truncatingIfNeeded: self.epochs.count))
         for entry in self.epochs {
@@ -103,7 +114,8 @@ extension PartitionMark {
             let offset = reader.get(Int64.self), let sinceEntry = reader.get(Int64.self),
             let offsetCount = reader.get(Int64.self), let timeCount = reader.get(Int64.self),
             let indexed = reader.get(Int64.self), let offsetEntries = Self.offsetEntries(&reader),
-            let timeEntries = Self.timeEntries(&reader), let epochs = Self.epochs(&reader),
+            let timeEntries = Self.timeEntries(&reader), let transactionCount = reader.get(UInt32.self),
+            let transactionEntries = Self.transactionEntries(&reader), let epochs = Self.epochs(&reader),
             let producerCount = reader.get(UInt32.self),
             start >= 0, end >= start, base >= 0, end >= base, position >= 0, position <= Int64(Int32.max),
             lastBatch >= 0, lastBatch <= position, offsetCount >= 0, timeCount >= 0, offsetCount <= position,
@@ -125,6 +137,8 @@ extension PartitionMark {
         self.lastIndexedTimestamp = indexed
         self.offsetEntries = offsetEntries
         self.timeEntries = timeEntries
+        self.transactionIndexCount = Int(transactionCount)
+        self.transactionEntries = transactionEntries
         self.epochs = epochs
         self.producers = [:]
         for _ in 0..<producerCount {
@@ -164,6 +178,19 @@ extension PartitionMark {
         for _ in 0..<(reader.get(UInt8.self) ?? 0) {
             guard let epoch = reader.get(Int32.self), let start = reader.get(Int64.self) else { return nil }
             entries.append(LeaderEpochCache.Entry(epoch: epoch, startOffset: start))
+        }
+        return entries
+    }
+
+    private static func transactionEntries(_ reader: inout BytesReader) -> [AbortedTransaction]? {
+        var entries: [AbortedTransaction] = []
+        for _ in 0..<(reader.get(UInt8.self) ?? 0) {
+            guard let producer = reader.get(Int64.self), let first = reader.get(Int64.self),
+                let last = reader.get(Int64.self), let stable = reader.get(Int64.self)
+            else { return nil }
+            entries.append(
+                AbortedTransaction(
+                    producerID: producer, firstOffset: first, lastOffset: last, lastStableOffset: stable))
         }
         return entries
     }
@@ -224,7 +251,10 @@ extension PartitionLog {
             guard state.status != .deleted, state.needsMark || always,
                 always || !state.epochs.needsWrite || !epochs.isEmpty
             else { return nil }
-            if max(state.active.offsetIndex.unwritten, state.active.timeIndex.unwritten) > PartitionMark.maxEntries {
+            let unwritten = max(
+                state.active.offsetIndex.unwritten, state.active.timeIndex.unwritten,
+                state.active.transactionIndex.unwritten)
+            if unwritten > PartitionMark.maxEntries {
                 if withoutIndexWrites { return nil }
                 try state.active.writeIndexes(self.folder)
             }
@@ -240,7 +270,9 @@ extension PartitionLog {
                 offsetIndexCount: active.offsetIndex.persisted, timeIndexCount: active.timeIndex.persisted,
                 lastIndexedTimestamp: active.lastIndexedTimestamp,
                 offsetEntries: Array(active.offsetIndex.unwrittenEntries),
-                timeEntries: Array(active.timeIndex.unwrittenEntries), epochs: epochs,
+                timeEntries: Array(active.timeIndex.unwrittenEntries),
+                transactionIndexCount: active.transactionIndex.persisted,
+                transactionEntries: Array(active.transactionIndex.unwrittenEntries), epochs: epochs,
                 producers: state.producers.producers)
         }
     }

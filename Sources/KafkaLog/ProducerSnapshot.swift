@@ -43,13 +43,14 @@ enum ProducerSnapshot {
                 let coordinatorEpoch = reader.get(Int32.self), let transaction = reader.get(Int64.self)
             else { return nil }
             var entry = ProducerStateEntry(epoch: epoch, lastTimestamp: timestamp)
-            if lastOffset >= 0 && lastSequence >= 0 && delta >= 0 {
+            // A coordinator's batches have an offset and no sequence.
+            if lastOffset >= 0 && lastSequence >= -1 && delta >= 0 {
                 entry.append(
                     ProducerBatch(
                         lastSequence: lastSequence, lastOffset: lastOffset, offsetDelta: delta, timestamp: timestamp))
             }
             entry.coordinatorEpoch = coordinatorEpoch
-            entry.currentTransactionFirstOffset = transaction
+            entry.currentTransactionFirstOffset = max(transaction, -1)
             producers[id] = entry
         }
         return producers

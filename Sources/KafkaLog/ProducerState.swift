@@ -48,6 +48,9 @@ struct ProducerStateEntry: Sendable {
         self.batches[(self.next + Self.batchesKept - self.batchCount + index) % Self.batchesKept]
     }
 
+    /// Nothing is known of a producer but its id.
+    static let noEpoch: Int16 = -1
+
     var last: ProducerBatch? { self.batchCount == 0 ? nil : self.batch(self.batchCount - 1) }
 
     mutating func append(_ batch: ProducerBatch) {
@@ -76,6 +79,10 @@ struct ProducerStateEntry: Sendable {
 /// The producers of one partition. A value: what it decides, the log carries out.
 struct ProducerStateManager: Sendable {
     private(set) var producers: [Int64: ProducerStateEntry] = [:]
+    /// Transactions without a marker, by first offset. Empty, and so without memory of its own, in most logs.
+    var openTransactions: [OpenTransaction] = []
+    /// Those with one that was at or above the high watermark when last looked at.
+    var endedTransactions: [EndedTransaction] = []
 
     enum Decision: Equatable {
         case append
@@ -87,7 +94,8 @@ struct ProducerStateManager: Sendable {
     var count: Int { self.producers.count }
 
     /// Whether a batch may be appended. Changes nothing: the batch is not in the log yet.
-    func check(_ header: RecordBatchHeader, origin: RecordOrigin) -> Decision {
+    /// - Parameter marker: of a control batch.
+    func check(_ header: RecordBatchHeader, origin: RecordOrigin, marker: TransactionMarker? = nil) -> Decision {
         guard let index = self.producers.index(forKey: header.producerID) else {
             // Kafka accepts any first sequence of a producer of which nothing is known: its records may have been
             // deleted by retention.
@@ -101,9 +109,28 @@ struct ProducerStateManager: Sendable {
                 .invalidProducerEpoch,
                 "Epoch \(header.producerEpoch) of producer \(header.producerID) is older than its epoch \(entry.epoch)")
         }
-        guard origin == .client else { return .append }
+        if header.isControl {
+            guard origin != .replica, let marker, marker.coordinatorEpoch < entry.coordinatorEpoch else {
+                return .append
+            }
+            return .refuse(
+                .transactionCoordinatorFenced,
+                "A marker for producer \(header.producerID) is of coordinator epoch \(marker.coordinatorEpoch), the "
+                    + "last one was of \(entry.coordinatorEpoch)")
+        }
+        if origin == .client, let refusal = Self.checkSequence(header, entry) { return refusal }
+        if entry.currentTransactionFirstOffset >= 0, !header.isTransactional {
+            return .refuse(
+                .invalidTxnState,
+                "Producer \(header.producerID) has an open transaction, and the batch is not of it")
+        }
+        return .append
+    }
+
+    /// Nil where the sequence is the one that must come.
+    private static func checkSequence(_ header: RecordBatchHeader, _ entry: ProducerStateEntry) -> Decision? {
         if header.producerEpoch != entry.epoch {
-            guard header.baseSequence != 0 else { return .append }
+            guard header.baseSequence != 0, entry.epoch != ProducerStateEntry.noEpoch else { return nil }
             return .refuse(
                 .outOfOrderSequenceNumber,
                 "Producer \(header.producerID) begins epoch \(header.producerEpoch) with sequence "
@@ -113,7 +140,7 @@ struct ProducerStateManager: Sendable {
         let inSequence =
             Int64(header.baseSequence) == Int64(lastSequence) + 1
             || (header.baseSequence == 0 && lastSequence == .max)
-        if inSequence { return .append }
+        if inSequence { return nil }
         return .refuse(
             .outOfOrderSequenceNumber,
             "Producer \(header.producerID) sent sequence \(header.baseSequence) after \(lastSequence)")
@@ -121,26 +148,53 @@ struct ProducerStateManager: Sendable {
 
     /// A batch is in the log, at `baseOffset`.
     /// - Parameter now: the wall clock; -1 when batches are replayed.
-    mutating func update(_ header: RecordBatchHeader, baseOffset: Int64, now: Int64) {
-        guard header.producerID >= 0 else { return }
+    /// - Parameter marker: of a control batch.
+    /// - Parameter highWatermark: what ended at or above it is kept in mind until it has passed; `Int64.max` when
+    ///   batches are replayed.
+    /// - Returns: where the batch aborts a transaction, its entry for the transaction index.
+    @discardableResult
+    mutating func update(
+        _ header: RecordBatchHeader, baseOffset: Int64, now: Int64, marker: TransactionMarker? = nil,
+        highWatermark: Int64 = .max
+    ) -> AbortedTransaction? {
+        guard header.producerID >= 0 else { return nil }
         if let index = self.producers.index(forKey: header.producerID) {
-            Self.apply(header, baseOffset, now, to: &self.producers.values[index])
+            let open = self.producers.values[index].currentTransactionFirstOffset
+            Self.apply(header, baseOffset, now, marker, to: &self.producers.values[index])
+            if header.isControl {
+                guard let marker, open >= 0 else { return nil }
+                return self.end(
+                    OpenTransaction(firstOffset: open, producerID: header.producerID), with: marker,
+                    lastOffset: baseOffset, highWatermark)
+            }
+            if open < 0, header.isTransactional { self.begin(header.producerID, at: baseOffset) }
         } else {
             var entry = ProducerStateEntry(epoch: header.producerEpoch, lastTimestamp: header.maxTimestamp)
-            Self.apply(header, baseOffset, now, to: &entry)
+            Self.apply(header, baseOffset, now, marker, to: &entry)
             self.producers[header.producerID] = entry
+            if !header.isControl, header.isTransactional { self.begin(header.producerID, at: baseOffset) }
         }
+        return nil
     }
 
     private static func apply(
-        _ header: RecordBatchHeader, _ baseOffset: Int64, _ now: Int64, to entry: inout ProducerStateEntry
+        _ header: RecordBatchHeader, _ baseOffset: Int64, _ now: Int64, _ marker: TransactionMarker?,
+        to entry: inout ProducerStateEntry
     ) {
         entry.lastAppendMs = now
-        if header.producerEpoch != entry.epoch { entry.startEpoch(header.producerEpoch) }
         if header.isControl {
-            // A marker has no sequence; it only carries the epoch.
+            // A marker has no sequence; it carries the producer's epoch and its coordinator's. One that compaction has
+            // emptied says nothing.
+            guard let marker else { return }
+            if header.producerEpoch != entry.epoch { entry.startEpoch(header.producerEpoch) }
+            entry.coordinatorEpoch = marker.coordinatorEpoch
+            entry.currentTransactionFirstOffset = -1
             entry.lastTimestamp = header.maxTimestamp
             return
+        }
+        if header.producerEpoch != entry.epoch { entry.startEpoch(header.producerEpoch) }
+        if header.isTransactional, entry.currentTransactionFirstOffset < 0 {
+            entry.currentTransactionFirstOffset = baseOffset
         }
         entry.append(
             ProducerBatch(
@@ -159,7 +213,10 @@ struct ProducerStateManager: Sendable {
         for id in expired.keys { self.producers[id] = nil }
     }
 
-    mutating func removeAll() { self.producers = [:] }
+    mutating func removeAll() { self = ProducerStateManager() }
 
-    mutating func restore(_ id: Int64, _ entry: ProducerStateEntry) { self.producers[id] = entry }
+    mutating func restore(_ id: Int64, _ entry: ProducerStateEntry) {
+        self.producers[id] = entry
+        if entry.currentTransactionFirstOffset >= 0 { self.begin(id, at: entry.currentTransactionFirstOffset) }
+    }
 }

@@ -21,6 +21,8 @@ final class SealedSegment: Sendable {
     private struct State {
         var view: SegmentView?
         var largest: TimestampOffset?
+        /// Nil: not looked at yet, or many, which are read where they lie.
+        var aborted: [AbortedTransaction]?
         /// Used since the cache last looked.
         var used = false
         var removed = false
@@ -93,6 +95,30 @@ final class SealedSegment: Sendable {
         self.state.withLock { $0.largest = largest ?? none }
         return largest ?? none
     }
+
+    /// The transactions with records in `start..<end` whose abort markers are in this segment.
+    /// - Returns: whether no later segment can have one.
+    func collectAborted(
+        from start: Int64, to end: Int64, into found: inout [AbortedTransaction]
+    ) throws(IOError) -> Bool {
+        if let known = self.state.withLock({ $0.aborted }) {
+            for entry in known where TransactionIndex.collect(entry, from: start, to: end, into: &found) {
+                return true
+            }
+            return false
+        }
+        guard let index = try TransactionIndex(self.folder, self.baseOffset), index.count > 0 else {
+            self.state.withLock { $0.aborted = [] }
+            return false
+        }
+        if index.count <= Self.keptAborted {
+            let all = try index.file.entries(from: 0, count: index.count)
+            self.state.withLock { $0.aborted = all }
+        }
+        return try index.collect(from: start, to: end, into: &found)
+    }
+
+    private static let keptAborted = 64
 
     var knownLargestTimestamp: TimestampOffset? { self.state.withLock { $0.largest } }
 

@@ -65,6 +65,12 @@ enum SegmentRecovery {
         try FileSystem.unlink(folder.path(baseOffset, .timeindex))
     }
 
+    /// Those that batches alone tell, and the transaction index, for which the producers must be known too.
+    static func removeAllIndexes(_ baseOffset: Int64, _ folder: PartitionFolder) throws(IOError) {
+        try self.removeIndexes(baseOffset, folder)
+        try FileSystem.unlink(folder.path(baseOffset, .txnindex))
+    }
+
     // MARK: batches that are not trusted
 
     enum Check {
@@ -78,11 +84,12 @@ enum SegmentRecovery {
     private static let lastBytes = 1 << 20
 
     /// Reads the batches of a file from `segment.size` on, adds each whole and valid one to `segment` and calls `visit`
-    /// with it. `nextOffset` is the least offset that the next batch may have, and is moved on.
+    /// with it, and with its marker where it ends a transaction; what that returns goes into the transaction index.
+    /// `nextOffset` is the least offset that the next batch may have, and is moved on.
     /// - Returns: whether everything up to `fileSize` was valid.
     static func scan(
         _ file: LogFile, into segment: inout ActiveSegment, fileSize: Int, check: Check, interval: Int,
-        nextOffset: inout Int64, visit: (RecordBatchHeader) -> Void
+        nextOffset: inout Int64, visit: (RecordBatchHeader, TransactionMarker?) -> AbortedTransaction?
     ) throws(IOError) -> Bool {
         guard segment.size < fileSize else { return segment.size == fileSize }
         let checkedFrom =
@@ -102,9 +109,15 @@ enum SegmentRecovery {
             else { return false }
             let isChecked = position + header.sizeInBytes > checkedFrom
             if isChecked, try !window.isCRCValid(header, at: position) { return false }
+            var marker: TransactionMarker?
+            if header.isControl, header.sizeInBytes <= TransactionMarker.maxBatchSize,
+                let whole = try window.bytes(at: position, atLeast: header.sizeInBytes)
+            {
+                marker = TransactionMarker(batch: whole, header)
+            }
             segment.add(header, baseOffset: header.baseOffset, maxTimestamp: header.maxTimestamp, interval: interval)
             nextOffset = header.lastOffset + 1
-            visit(header)
+            if let aborted = visit(header, marker) { segment.transactionIndex.append(aborted) }
         }
         return true
     }

@@ -23,6 +23,8 @@ struct KafkaFolderTests {
         var maxTimestamp: [Int64]
         var offsetsForTimes: [[Int64]]
         var uncommitted: [Seen]?
+        var lastStableOffset: Int64
+        var committed: [Int64]?
     }
 
     @Test(arguments: ["clean", "killed"])
@@ -75,6 +77,13 @@ struct KafkaFolderTests {
             if let uncommitted = expected.uncommitted {
                 #expect(seen.map(\.offset) == uncommitted.map(\.offset), "\(partition)")
                 #expect(seen.map(\.timestamp) == uncommitted.map(\.timestamp), "\(partition)")
+            }
+            #expect(log.snapshot.lastStableOffset == expected.lastStableOffset, "\(partition)")
+            if let committed = expected.committed {
+                // Where compaction has left gaps, the offsets that there are.
+                let there = Set(seen.map(\.offset))
+                let visible = try log.committedOffsets(from: log.snapshot.logStartOffset, maxBytes: 5000)
+                #expect(visible.filter(there.contains) == committed, "\(partition)")
             }
             for time in expected.offsetsForTimes {
                 let found = try log.offset(forTimestamp: time[0]).get()

@@ -50,6 +50,8 @@ struct FetchResult {
     var logStartOffset: Int64 = -1
     var slice: FileSlice?
     var diverging: (epoch: Int32, endOffset: Int64)?
+    /// Whose records a reader of committed ones leaves out.
+    var aborted: [AbortedTransaction] = []
     /// What `min_bytes` counts: the records given, and those that are there but do not fit.
     var available = 0
     /// There is more than is given, in another segment.
@@ -68,6 +70,14 @@ struct FetchResult {
     /// The answer leaves now, whatever the number of bytes: an error, or more bytes would not come by waiting.
     var isUrgent: Bool {
         self.error != .none && !self.isUnknown || self.diverging != nil || self.isCutBySegment
+    }
+
+    /// Without them nothing may be given: aborted records would pass for committed ones.
+    mutating func addAborted(_ aborted: Result<[AbortedTransaction], ErrorCode>) {
+        switch aborted {
+        case .success(let aborted): self.aborted = aborted
+        case .failure(let code): (self.error, self.slice) = (code, nil)
+        }
     }
 
     mutating func set(_ offsets: LogOffsets) {
@@ -210,6 +220,9 @@ struct FetchOperation {
             result.lastStableOffset = read.lastStableOffset
             result.logStartOffset = read.logStartOffset
             result.slice = read.slice
+            if self.parameters.isReadCommitted, read.slice != nil {
+                result.addAborted(partition.log.abortedTransactions(from: target.fetchOffset, to: read.upperBound))
+            }
             result.available = read.end == .size ? max(room, result.bytes) : result.bytes
             result.isCutBySegment = read.end == .segment
         case .failure(let code):

@@ -215,8 +215,14 @@ private func partitionAnswer(
     answer.logStartOffset = result.logStartOffset
     // Clients of those days do not know the code, and would not try again.
     if result.error == .kafkaStorageError, parameters.version <= 5 { answer.errorCode = .notLeaderOrFollower }
-    // Nothing is ever aborted yet; a reader of committed records expects a list all the same.
-    if parameters.isReadCommitted, result.error == .none { answer.abortedTransactions = [] }
+    // A reader of committed records expects a list, if an empty one.
+    if parameters.isReadCommitted, result.error == .none {
+        answer.abortedTransactions = result.aborted.map {
+            var aborted = FetchResponse.AbortedTransaction()
+            (aborted.producerID, aborted.firstOffset) = ($0.producerID, $0.firstOffset)
+            return aborted
+        }
+    }
     if let diverging = result.diverging {
         answer.divergingEpoch = diverging.epoch
         answer.divergingEndOffset = diverging.endOffset

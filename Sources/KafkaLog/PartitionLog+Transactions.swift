@@ -1,0 +1,54 @@
+import Glibc
+import KafkaPrimitives
+import Synchronization
+
+extension PartitionLog {
+    /// The aborted transactions with records in `start..<end`, in the order of their markers, for a reader of committed
+    /// records: it leaves out what each of these producers wrote between its first and its last offset.
+    ///
+    /// As in Kafka the range need not be exact: more transactions than those with records in it do no harm.
+    /// - Parameter end: at most the last stable offset.
+    /// - Returns: KAFKA_STORAGE_ERROR where an index cannot be read.
+    package func abortedTransactions(from start: Int64, to end: Int64) -> Result<[AbortedTransaction], ErrorCode> {
+        for attempt in 0..<2 {
+            let (sealed, base, tail) = self.state.withLock { state in
+                let index = state.sealedIndex(of: start)
+                return (
+                    index.map { state.sealed[$0...] } ?? [], state.active.baseOffset, state.active.transactionIndex
+                )
+            }
+            var found: [AbortedTransaction] = []
+            do throws(IOError) {
+                for segment in sealed {
+                    if try segment.collectAborted(from: start, to: end, into: &found) { return .success(found) }
+                }
+                try self.collectAborted(base, tail, from: start, to: end, into: &found)
+                return .success(found)
+            } catch {
+                if error.code == EMFILE && attempt == 0 {
+                    self.environment.fileRelief()
+                    continue
+                }
+                self.notice(.error, "aborted transactions from offset \(start) on: \(error)")
+                return .failure(.kafkaStorageError)
+            }
+        }
+        return .failure(.kafkaStorageError)
+    }
+
+    /// In the active segment: the newest entries are in memory.
+    private func collectAborted(
+        _ base: Int64, _ tail: IndexTail<AbortedTransaction>, from start: Int64, to end: Int64,
+        into found: inout [AbortedTransaction]
+    ) throws(IOError) {
+        guard tail.count > 0 else { return }
+        if tail.firstInMemory > 0, tail.entries.first.map({ $0.lastOffset >= start }) ?? true {
+            let index = try TransactionIndex(self.folder, base, count: tail.firstInMemory)
+            guard let index, index.count == tail.firstInMemory else {
+                throw IOError(.read, self.folder.path(base, .txnindex), code: EIO)
+            }
+            if try index.collect(from: start, to: end, into: &found) { return }
+        }
+        for entry in tail.entries where TransactionIndex.collect(entry, from: start, to: end, into: &found) { return }
+    }
+}
