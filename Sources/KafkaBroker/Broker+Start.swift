@@ -13,10 +13,11 @@ extension Broker {
     package static func start(config: KafkaConfig, logger: Logger) throws(BrokerError) -> Broker {
         raiseFileLimit(logger)
         let background = BackgroundThreads(threads: max(2, min(4, System.coreCount)))
+        let syncs = BackgroundThreads(threads: Self.syncThreads)
         let logManager: LogManager
         do throws(LogDirectoryError) {
             logManager = try LogManager.open(
-                LogManager.Configuration(config), background: background, now: wallClockMs()
+                LogManager.Configuration(config), background: background, syncs: syncs, now: wallClockMs()
             ) { notice in logger.log(notice) }
         } catch {
             throw BrokerError(error.description)
@@ -28,7 +29,7 @@ extension Broker {
                 broker: image.brokerConfigs(config.nodeID), clusterDefault: image.brokerDefaultConfigs),
             logger: logger, clusterID: logManager.clusterID, metadata: metadata,
             replicaManager: ReplicaManager(logManager: logManager, logger: logger), background: background,
-            eventLoops: loops)
+            syncs: syncs, eventLoops: loops)
         do throws(BrokerError) {
             try broker.load(image)
             metadata.addPublisher { [weak broker] image, delta in broker?.apply(delta, of: image) }
@@ -39,6 +40,10 @@ extension Broker {
         }
         return broker
     }
+
+    /// So many files are synced at once. On the disks that were measured more bring little: their journal takes the files
+    /// of all together.
+    private static let syncThreads = 16
 
     private static func openMetadata(
         _ logManager: LogManager, _ config: KafkaConfig

@@ -24,6 +24,8 @@ package final class Broker: Sendable {
     package let groupCoordinator: GroupCoordinatorService
     /// For what must not happen on an event loop.
     package let background: BackgroundThreads
+    /// Syncs that somebody waits for.
+    package let syncs: BackgroundThreads
     package let eventLoops: MultiThreadedEventLoopGroup
 
     private let mailboxes = Mutex<[LoopMailbox<LoopMessage>]>([])
@@ -35,7 +37,8 @@ package final class Broker: Sendable {
 
     init(
         config: KafkaConfig, logger: Logger, clusterID: String, metadata: MetadataManager,
-        replicaManager: ReplicaManager, background: BackgroundThreads, eventLoops: MultiThreadedEventLoopGroup
+        replicaManager: ReplicaManager, background: BackgroundThreads, syncs: BackgroundThreads,
+        eventLoops: MultiThreadedEventLoopGroup
     ) {
         self.currentConfig = Mutex(config)
         self.logger = logger
@@ -46,6 +49,7 @@ package final class Broker: Sendable {
         self.replicaManager = replicaManager
         self.fetchSessions = FetchSessionCache(capacity: config.maxIncrementalFetchSessionCacheSlots)
         self.background = background
+        self.syncs = syncs
         self.eventLoops = eventLoops
         self.fetchMaxBytes = Int32(clamping: config.fetchMaxBytes)
         let wake = WakeHook()
@@ -53,6 +57,7 @@ package final class Broker: Sendable {
             config: GroupCoordinatorConfig(config), replicaManager: replicaManager, background: background,
             eventLoop: eventLoops.next(), logger: logger, wake: { wake($0) })
         wake.set { [weak self] in self?.wake($0) }
+        self.follow(replicaManager.logManager.events)
     }
 
     // MARK: Serving
@@ -119,6 +124,7 @@ package final class Broker: Sendable {
         for mailbox in self.mailboxes.withLock({ $0 }) { mailbox.post(.endWaits) }
         self.server.withLock { $0 }?.shutdown(grace: .seconds(5))
         self.background.stop()
+        self.syncs.stop()
         let isClean = self.replicaManager.logManager.shutdown()
         self.metadata.store.close()
         try? self.eventLoops.syncShutdownGracefully()
@@ -126,6 +132,8 @@ package final class Broker: Sendable {
     }
 
     // MARK: Between loops
+
+    var loopMailboxes: [LoopMailbox<LoopMessage>] { self.mailboxes.withLock { $0 } }
 
     /// Wakes those who wait for this partition, on whichever loop they are. Any thread.
     func wake(_ partition: Partition) {

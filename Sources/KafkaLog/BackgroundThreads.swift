@@ -30,7 +30,8 @@ package final class BackgroundThreads: BackgroundExecutor, @unchecked Sendable {
     package func submit(_ job: @escaping @Sendable () -> Void) {
         pthread_mutex_lock(self.mutex)
         self.jobs.append(job)
-        if self.idle == 0 && self.threads.count < self.threadLimit && !self.isStopping {
+        // Idle ones may not have woken yet for the jobs before this one.
+        if self.idle < self.jobs.count - self.firstJob && self.threads.count < self.threadLimit && !self.isStopping {
             if let thread = Threads.start({ self.run() }) { self.threads.append(thread) }
         }
         pthread_cond_signal(self.wake)

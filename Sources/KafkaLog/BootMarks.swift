@@ -107,6 +107,13 @@ final class BootMarks: Sendable {
         }
     }
 
+    /// What the file says cannot be believed any more: a start reads from the recovery points on. Until the file is
+    /// rewritten nothing is added.
+    func invalidate() {
+        self.state.withLock { $0.file = nil }
+        try? FileSystem.unlink(self.path)
+    }
+
     private static func append(_ mark: PartitionMark, to bytes: inout Bytes) {
         let start = bytes.count
         bytes.put(UInt32(0))

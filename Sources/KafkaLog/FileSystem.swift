@@ -105,6 +105,12 @@ package enum FileSystem {
         SystemCalls.startWriteback(file.fd, Int64(position), Int64(count))
     }
 
+    /// Drops clean pages of a file: after a failed sync the kernel takes those that it could not write for clean, and
+    /// readers should see what the disk has. A hint.
+    static func dropCache(_ file: LogFile) {
+        SystemCalls.dropCache(file.fd)
+    }
+
     /// Reserves blocks without changing the size. A hint too.
     static func reserve(_ file: LogFile, count: Int) {
         SystemCalls.reserve(file.fd, Int64(count))

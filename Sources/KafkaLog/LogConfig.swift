@@ -31,6 +31,8 @@ package struct LogConfig: Sendable, Equatable {
     package var messageTimestampAfterMaxMs: Int64 = 3_600_000
     package var flushMessages: Int64 = .max
     package var flushMs: Int64 = .max
+    /// ottla.flush.before.ack: an append is acknowledged, and consumers see it, when it is synced.
+    package var flushBeforeAck = false
     package var fileDeleteDelayMs: Int64 = 60_000
     package var preallocate = false
     package var minInSyncReplicas: Int32 = 1

@@ -181,7 +181,11 @@ package final class LogDirectory: Sendable {
     }
 
     func removeCleanShutdown() throws(IOError) {
-        try FileSystem.unlink(self.path + "/" + Self.cleanShutdown)
+        let path = self.path + "/" + Self.cleanShutdown
+        guard FileSystem.exists(path) else { return }
+        try FileSystem.unlink(path)
+        // A power cut must not bring it back, beside logs that have grown since.
+        try FileSystem.syncDirectory(self.path)
     }
 
     func writeCleanShutdown(nonce: String) throws(IOError) {

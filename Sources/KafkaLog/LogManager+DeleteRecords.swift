@@ -55,6 +55,7 @@ extension PartitionLog {
             case .open: break
             case .deleted: return .failure(.unknownTopicOrPartition)
             case .closed: return .failure(.notLeaderOrFollower)
+            case .failed: return .failure(.kafkaStorageError)
             }
             if state.config.cleanupPolicy == .compact { return .failure(.policyViolation) }
             let target = offset == -1 ? state.highWatermark : offset

@@ -89,7 +89,8 @@ package final class LogManager: Sendable {
 
     /// Checks and locks the data folders; makes them where they are missing.
     package static func open(
-        _ configuration: Configuration, background: any BackgroundExecutor, now: Int64,
+        _ configuration: Configuration, background: any BackgroundExecutor, syncs: (any BackgroundExecutor)? = nil,
+        now: Int64,
         report: @escaping @Sendable (LogNotice) -> Void = { _ in }
     ) throws(LogDirectoryError) -> LogManager {
         precondition(!configuration.directories.isEmpty)
@@ -108,11 +109,17 @@ package final class LogManager: Sendable {
         let environment = LogEnvironment(
             background: background, segmentCache: SegmentCache(limit: configuration.openSegmentLimit), trash: Trash(),
             producerIDExpirationMs: configuration.producerIDExpirationMs, writebackBytes: configuration.writebackBytes,
-            report: report)
+            syncs: syncs, report: report)
         let manager = LogManager(configuration, directories, environment, now: now)
         environment.fileRelief.set { [weak manager] in manager?.releaseFiles(onlyIdle: false) }
+        environment.events.onStorageFailure { [weak manager] log, _, _ in
+            manager?.directory(of: log.topicPartition)?.marks.invalidate()
+        }
         return manager
     }
+
+    /// What happens to logs without anybody having asked for it.
+    package var events: LogEvents { self.environment.events }
 
     // MARK: logs
 

@@ -9,7 +9,7 @@ extension PartitionLog {
         var prepareNextSegment = false
         var rolled: RolledSegment?
         var writeback: (file: LogFile, position: Int, count: Int)?
-        var flush = false
+        var sync = false
     }
 
     /// Appends one batch that has been validated, with one write.
@@ -40,9 +40,7 @@ extension PartitionLog {
                 FileSystem.startWriteback(writeback.file, at: writeback.position, count: writeback.count)
             }
         }
-        if after.flush {
-            do throws(IOError) { try self.flush() } catch { return .failure(.storage(error.code)) }
-        }
+        if after.sync { self.scheduleSync() }
         return result
     }
 
@@ -113,7 +111,7 @@ extension PartitionLog {
             header, baseOffset: baseOffset, maxTimestamp: maxTimestamp, interval: state.config.indexIntervalBytes)
         state.epochs.assign(epoch: epoch, startOffset: baseOffset)
         state.logEndOffset = baseOffset + Int64(header.lastOffsetDelta) + 1
-        if state.highWatermarkFollows { state.highWatermark = state.logEndOffset }
+        after.sync = state.commitAppend(records: Int64(header.lastOffsetDelta) + 1)
         let aborted = state.producers.update(
             header, baseOffset: baseOffset, now: now, marker: marker, highWatermark: state.highWatermark)
         if let aborted { state.active.transactionIndex.append(aborted) }
@@ -135,13 +133,6 @@ extension PartitionLog {
             after.writeback = (file, state.active.writtenBack, size - state.active.writtenBack)
             state.active.writtenBack = size
         }
-        if state.config.flushMessages < .max {
-            state.unflushedMessages += Int64(header.lastOffsetDelta) + 1
-            if state.unflushedMessages >= state.config.flushMessages {
-                state.unflushedMessages = 0
-                after.flush = true
-            }
-        }
     }
 
     /// Removes what a failed write left behind the last whole batch.
@@ -155,7 +146,11 @@ extension PartitionLog {
 extension PartitionLog.State {
     /// Why a log that is not open takes nothing.
     var refusal: AppendError {
-        .protocolError(self.status == .deleted ? .unknownTopicOrPartition : .notLeaderOrFollower, nil)
+        switch self.status {
+        case .failed: .storage(EIO)
+        case .deleted: .protocolError(.unknownTopicOrPartition, nil)
+        case .open, .closed: .protocolError(.notLeaderOrFollower, nil)
+        }
     }
 
     func info(
@@ -164,6 +159,7 @@ extension PartitionLog.State {
         AppendInfo(
             firstOffset: first, lastOffset: last,
             logAppendTime: self.config.messageTimestampType == .logAppendTime ? maxTimestamp : -1,
-            logStartOffset: self.logStartOffset, logEndOffset: self.logEndOffset, isDuplicate: isDuplicate)
+            logStartOffset: self.logStartOffset, logEndOffset: self.logEndOffset, isDuplicate: isDuplicate,
+            isCommitted: last < self.committedOffset)
     }
 }

@@ -64,6 +64,7 @@ extension PartitionLog {
         let log = PartitionLog(
             topicPartition: topicPartition, topicID: topicID, folder: folder, environment: environment, state: state)
         for message in loader.notices { log.notice(.warning, message) }
+        if config.flushBeforeAck, log.state.withLock({ $0.applyFlushBeforeAck(isOpening: true) }) { log.scheduleSync() }
         return (log, loader.report)
     }
 

@@ -151,6 +151,7 @@ extension PartitionLog {
             state.epochs.truncateFromEnd(state.logEndOffset)
             state.readEnds.removeAll()
             state.mustTruncate = false
+            state.syncTruncated()
             state.needsMark = true
             state.marked = nil
             return removed
@@ -184,6 +185,7 @@ extension PartitionLog {
             state.producers.removeAll()
             state.readEnds.removeAll()
             state.mustTruncate = false
+            state.syncTruncated()
             state.needsMark = true
             state.marked = nil
             return removed

@@ -35,14 +35,19 @@ package struct LogEnvironment: Sendable {
     package var report: @Sendable (LogNotice) -> Void
     /// Closes files that are not needed at the moment, where the process can open no more. To be called without a lock.
     let fileRelief = FileRelief()
+    package let events = LogEvents()
+    /// Carries out the syncs that somebody waits for, many at once.
+    package var syncs: any BackgroundExecutor
 
     package init(
         background: any BackgroundExecutor, segmentCache: SegmentCache = SegmentCache(limit: 512),
         trash: Trash = Trash(),
         producerIDExpirationMs: Int64 = 86_400_000, writebackBytes: Int = 4 << 20,
+        syncs: (any BackgroundExecutor)? = nil,
         report: @escaping @Sendable (LogNotice) -> Void = { _ in }
     ) {
         self.background = background
+        self.syncs = syncs ?? background
         self.segmentCache = segmentCache
         self.trash = trash
         self.producerIDExpirationMs = producerIDExpirationMs
@@ -61,6 +66,8 @@ package struct AppendInfo: Sendable, Equatable {
     package var logEndOffset: Int64
     /// The batch had been appended before; the offsets are those of then and nothing was written.
     package var isDuplicate: Bool
+    /// It may be acknowledged, and consumers see it. Otherwise see `whenCommitted`.
+    package var isCommitted: Bool
 }
 
 package enum AppendError: Error, Sendable, Equatable {

@@ -12,8 +12,15 @@ package final class PartitionLog: Sendable {
     let folder: PartitionFolder
     let environment: LogEnvironment
     let state: Mutex<State>
+    /// One sync at a time: the kernel tells of a failure once, and whoever is told must stop the others from believing
+    /// theirs. Never taken on an event loop, nor under `state`.
+    let syncing = Mutex(())
 
-    enum Status: Sendable { case open, closed, deleted }
+    enum Status: Sendable {
+        case open, closed, deleted
+        /// A sync failed: see `storageFailed`.
+        case failed
+    }
 
     struct State: Sendable {
         var config: LogConfig
@@ -21,8 +28,12 @@ package final class PartitionLog: Sendable {
         var logStartOffset: Int64
         var logEndOffset: Int64
         var highWatermark: Int64
-        /// The high watermark follows each append. False where something else moves it (replicas, synced offsets).
+        /// The high watermark follows each append, or each sync where appends wait for one. False where replicas move it.
         var highWatermarkFollows = true
+        /// Nil until somebody waits for a sync.
+        var sync: SyncState?
+        /// The partition's folder is in its data folder on disk too.
+        var isFolderSynced = false
         /// Everything before it is on disk.
         var recoveryPoint: Int64
         /// By offset, oldest first.
@@ -101,12 +112,14 @@ package final class PartitionLog: Sendable {
 
     /// Takes effect with the next append, roll, read or retention pass.
     package func update(config: LogConfig) {
-        self.state.withLock { state in
+        let mustSync = self.state.withLock { state -> Bool in
             if config.segmentJitterMs != state.config.segmentJitterMs || config.segmentMs != state.config.segmentMs {
                 state.active.rollJitterMs = Self.jitter(config)
             }
             state.config = config
+            return state.applyFlushBeforeAck(isOpening: false)
         }
+        if mustSync { self.scheduleSync() }
     }
 
     static func jitter(_ config: LogConfig) -> Int64 {

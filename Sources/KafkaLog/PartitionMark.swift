@@ -248,7 +248,7 @@ extension PartitionLog {
         return try self.state.withLock { state throws(IOError) -> PartitionMark? in
             // An epoch that came in between waits for the next round, and the mark with it.
             let epochs = state.epochs.entries.count <= PartitionMark.maxEpochs ? state.epochs.entries : []
-            guard state.status != .deleted, state.needsMark || always,
+            guard state.status != .deleted, state.status != .failed, state.needsMark || always,
                 always || !state.epochs.needsWrite || !epochs.isEmpty
             else { return nil }
             let unwritten = max(

@@ -38,6 +38,8 @@
             _ = ottla_start_writeback(fd, position, count)
         }
 
+        @inline(__always) static func dropCache(_ fd: CInt) { _ = posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) }
+
         @inline(__always) static func reserve(_ fd: CInt, _ count: Int64) { _ = ottla_fallocate(fd, 1, 0, count) }
 
         @inline(__always) static func lock(_ fd: CInt) -> CInt { ottla_lock_file(fd) }

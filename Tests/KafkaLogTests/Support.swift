@@ -15,6 +15,7 @@ struct Inline: BackgroundExecutor {
 final class Manual: BackgroundExecutor {
     private let jobs = Mutex<[@Sendable () -> Void]>([])
     func submit(_ job: @escaping @Sendable () -> Void) { self.jobs.withLock { $0.append(job) } }
+    var pending: Int { self.jobs.withLock { $0.count } }
     func runAll() {
         while let job = self.jobs.withLock({ $0.isEmpty ? nil : $0.removeFirst() }) { job() }
     }

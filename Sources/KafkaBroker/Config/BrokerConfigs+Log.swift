@@ -55,6 +55,9 @@ extension BrokerConfigs {
             "log.flush.scheduler.interval.ms", .long, "9223372036854775807",
             doc: "How often is looked for partitions to sync."),
         ConfigDefinition(
+            "ottla.log.flush.before.ack", .boolean, "false", .any, .clusterWide,
+            doc: "Whether records are acknowledged, and seen by consumers, only when they are synced to disk."),
+        ConfigDefinition(
             "log.flush.offset.checkpoint.interval.ms", .int, "60000", .atLeast(0),
             doc: "How often the recovery points are written."),
         ConfigDefinition(

@@ -124,6 +124,11 @@ extension TopicConfigs {
                 doc: "How many replicas must have a record for acks=all."), ["min.insync.replicas"]),
         TopicConfigDefinition(
             ConfigDefinition(
+                "ottla.flush.before.ack", .boolean, "false", .any, .clusterWide,
+                doc: "Whether records are acknowledged, and seen by consumers, only when they are synced to disk."),
+            ["ottla.log.flush.before.ack"]),
+        TopicConfigDefinition(
+            ConfigDefinition(
                 "preallocate", .boolean, "false", .any, .clusterWide,
                 doc: "Whether segment files get their disk space at once."), ["log.preallocate"]),
         TopicConfigDefinition(

@@ -33,6 +33,7 @@ extension TopicConfigs {
         config.messageTimestampAfterMaxMs = long("message.timestamp.after.max.ms")
         config.flushMessages = long("flush.messages")
         config.flushMs = long("flush.ms")
+        config.flushBeforeAck = bool("ottla.flush.before.ack")
         config.fileDeleteDelayMs = long("file.delete.delay.ms")
         config.preallocate = bool("preallocate")
         config.minInSyncReplicas = Int32(clamping: long("min.insync.replicas"))

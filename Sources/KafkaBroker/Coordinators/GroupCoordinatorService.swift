@@ -137,6 +137,12 @@ package final class GroupCoordinatorService: Sendable {
             partition.index, to: partition.log.highWatermark, now: .current)
     }
 
+    /// A partition of `__consumer_offsets` takes no records any more: what was not committed never will be, and who waits
+    /// is sent to look for another coordinator.
+    package func storageFailed(_ partition: Partition) {
+        self.coordinator?.runtime.unload(partition.index)
+    }
+
     /// The broker stops: whoever waits is sent to look for a coordinator.
     package func stop() { self.drop() }
 
@@ -168,6 +174,8 @@ package final class GroupCoordinatorService: Sendable {
             partition.index, epoch: partition.leaderEpoch, shard: loader.shard,
             log: PartitionCoordinatorLog(partition: partition, wake: self.wake), endOffset: offsets.logEndOffset,
             highWatermark: offsets.highWatermark, now: now)
+        // It may have moved between the look and now, when nobody could be told.
+        self.highWatermarkAdvanced(partition)
     }
 
     private func drop() {

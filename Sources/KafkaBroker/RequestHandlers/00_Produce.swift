@@ -34,7 +34,7 @@ extension LoopRequestHandler {
     /// Carries out a Produce where it lies: no part of it is copied but into the log.
     func produce(
         _ frame: UnsafeMutableRawBufferPointer, bodyAt position: Int, version: Int16, correlationID: Int32,
-        clientID: UnsafeRawBufferPointer?
+        clientID: UnsafeRawBufferPointer?, on connection: Connection, ticket: RequestTicket
     ) throws(DecodingError) -> RequestOutcome {
         var walker = try ProduceRequestWalker(UnsafeRawBufferPointer(frame), from: position, version: version)
         let acks = walker.acks
@@ -48,6 +48,7 @@ extension LoopRequestHandler {
         var writer = ProduceResponseWriter(into: self.output, version: version, topicCount: walker.topicCount)
         var entry: TopicEntry?
         var failed: ErrorCode?
+        var parked: ParkedProduce?
         while let event = walker.next() {
             switch event {
             case .topic(let topic):
@@ -60,7 +61,16 @@ extension LoopRequestHandler {
                     version: version, acks: acks, hasTransactionalID: walker.transactionalID != nil, now: now,
                     isAdmin: isAdmin)
                 switch self.append(records, at: asked.index, of: entry, request) {
-                case .success(let info):
+                case .success(let info, let log):
+                    if !info.isCommitted, acks != 0 {
+                        let request = parked ?? self.produces.begin(on: connection, ticket: ticket)
+                        parked = request
+                        // After the partition's index.
+                        let position = self.output.bytes.count + 4
+                        if let code = self.awaitCommit(of: info, in: log, request, errorCodeAt: position) {
+                            answer.errorCode = code
+                        }
+                    }
                     answer.baseOffset = info.firstOffset
                     answer.logAppendTimeMs = info.logAppendTime
                     answer.logStartOffset = info.logStartOffset
@@ -88,6 +98,9 @@ extension LoopRequestHandler {
             return .noResponse
         }
         writer.finish(throttleTimeMs: 0)
+        if let parked, parked.left > 0 {
+            return self.park(parked, timeoutMs: walker.timeoutMs, answer: self.takeOutput())
+        }
         return .answered(ResponseParts(bytes: self.takeOutput()))
     }
 
@@ -100,7 +113,7 @@ extension LoopRequestHandler {
     }
 
     private enum Appended {
-        case success(AppendInfo)
+        case success(AppendInfo, PartitionLog)
         case failure(ProduceOutcome)
     }
 
@@ -169,8 +182,8 @@ extension LoopRequestHandler {
             records, validated: validated, leaderEpoch: partition.leaderEpoch, now: now, origin: .client)
         switch result {
         case .success(let info):
-            if !info.isDuplicate { self.broker.wake(partition) }
-            return .success(info)
+            if !info.isDuplicate, info.isCommitted { self.broker.wake(partition) }
+            return .success(info, partition.log)
         case .failure(.protocolError(let code, let message)):
             var outcome = ProduceOutcome(code, message)
             if code == .outOfOrderSequenceNumber || code == .invalidProducerEpoch {

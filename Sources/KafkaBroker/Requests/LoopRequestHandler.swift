@@ -10,6 +10,8 @@ import NIOCore
 enum LoopMessage: Sendable {
     /// A parked fetch has something to look at.
     case wakeUp(fetch: UInt64, target: Int, partition: Partition)
+    /// What a Produce waits for is committed, or never will be.
+    case released(AppendWaiter, ErrorCode)
     /// The broker ends.
     case endWaits
 }
@@ -31,6 +33,7 @@ final class LoopRequestHandler: RequestHandler {
     let loop: TransportLoop
     let scratch: DecompressionScratch
     let purgatory = FetchPurgatory()
+    let produces = ProducePurgatory()
     /// Of the fetch that is worked on; kept for its memory.
     var results: [FetchResult] = []
     /// Where hot answers are written.
@@ -98,7 +101,7 @@ final class LoopRequestHandler: RequestHandler {
             case .produce:
                 return try self.produce(
                     bytes, bodyAt: reader.position, version: version, correlationID: correlationID,
-                    clientID: clientID)
+                    clientID: clientID, on: connection, ticket: ticket)
             case .fetch:
                 return try self.fetch(
                     UnsafeRawBufferPointer(bytes), bodyAt: reader.position, version: version,
@@ -146,6 +149,8 @@ final class LoopRequestHandler: RequestHandler {
             case .wakeUp(let id, let target, let partition):
                 guard let fetch = self.purgatory.fetch(id) else { continue }
                 self.lookAgain(at: fetch, target: target, wokenBy: partition)
+            case .released(let waiter, let error):
+                self.released(waiter, error)
             case .endWaits:
                 self.endWaits()
             }
@@ -162,7 +167,8 @@ final class LoopRequestHandler: RequestHandler {
 
     /// Arms the one timer of this loop for the nearest deadline.
     func armTimer() {
-        guard let next = self.purgatory.nextDeadline() else { return }
+        let deadlines = (self.purgatory.nextDeadline(), self.produces.nextDeadline())
+        guard let next = deadlines.0.map({ min($0, deadlines.1 ?? $0) }) ?? deadlines.1 else { return }
         if let armed = self.timerDeadline, armed <= next { return }
         self.timer?.cancel()
         self.timerDeadline = next
@@ -178,6 +184,7 @@ final class LoopRequestHandler: RequestHandler {
         // As one burst: the answers to one connection leave together.
         self.loop.run {
             while let fetch = self.purgatory.popDue(now: now) { self.timeIsUp(for: fetch) }
+            while let request = self.produces.popDue(now: now) { self.timeIsUp(for: request) }
         }
         self.armTimer()
     }

@@ -232,7 +232,7 @@ import Testing
         #expect(topic.configs[0].value == "5" && topic.configs[0].configSource == 1 && topic.configs[0].configType == 5)
         #expect(topic.configs[1].configSource == 4 && topic.configs[1].documentation == nil)
         #expect(topic.configs[0].synonyms.map(\.source) == [1, 4, 5])
-        #expect(describe(2, "t").configs.count == 33 && describe(2, "t", []).configs.count == 33)
+        #expect(describe(2, "t").configs.count == 34 && describe(2, "t", []).configs.count == 34)
         #expect(describe(2, "u").errorCode == .unknownTopicOrPartition)
         #expect(describe(2, "").errorCode == .invalidTopicException)
         #expect(describe(4, "1", ["node.id", "ssl.keystore.password"]).configs.map(\.value) == ["1", nil])

@@ -93,6 +93,12 @@ final class TestClient {
         return bytes
     }
 
+    /// Whether something has come that was not received yet.
+    var hasAnswer: Bool {
+        var byte: UInt8 = 0
+        return recv(self.socket, &byte, 1, Int32(MSG_PEEK) | Int32(MSG_DONTWAIT)) > 0
+    }
+
     /// Whether the broker closes the connection (within 20 s) without sending anything more.
     func isClosedByBroker() -> Bool {
         var byte: UInt8 = 0

@@ -1,0 +1,40 @@
+import KafkaCoordination
+import KafkaLog
+import KafkaPrimitives
+import KafkaTransport
+
+extension Broker {
+    /// What logs do by themselves: syncs that are through, or not.
+    func follow(_ events: LogEvents) {
+        events.onHighWatermark { [weak self] in self?.highWatermarkMoved($0) }
+        events.onRelease { [weak self] in self?.release($0) }
+        events.onStorageFailure { [weak self] log, _, _ in self?.appendsEnded(log) }
+    }
+
+    private func highWatermarkMoved(_ log: PartitionLog) {
+        guard let partition = self.replicaManager.partition(of: log) else { return }
+        self.wake(partition)
+        if partition.topic == InternalTopics.consumerOffsets { self.groupCoordinator.highWatermarkAdvanced(partition) }
+    }
+
+    private func appendsEnded(_ log: PartitionLog) {
+        guard let partition = self.replicaManager.partition(of: log) else { return }
+        if partition.topic == InternalTopics.consumerOffsets { self.groupCoordinator.storageFailed(partition) }
+    }
+
+    /// Tells the loops whose requests wait. Any thread.
+    private func release(_ waiters: [ReleasedWaiter]) {
+        let mailboxes = self.loopMailboxes
+        for waiter in waiters where waiter.waiter.loop < mailboxes.count {
+            mailboxes[waiter.waiter.loop].post(.released(waiter.waiter, waiter.error))
+        }
+    }
+}
+
+extension ReplicaManager {
+    /// The partition that a log is of; nil while it is opened, and when it is no more.
+    func partition(of log: PartitionLog) -> Partition? {
+        let partition = self.table.topic(id: log.topicID)?.partition(log.topicPartition.partition)
+        return partition?.log === log ? partition : nil
+    }
+}
