@@ -78,7 +78,7 @@ let package = Package(
         // Level 5: the command.
         .executableTarget(
             name: "ottla",
-            dependencies: ["KafkaBroker", "KafkaPrimitives", arguments, logging, "COttla"],
+            dependencies: ["KafkaBroker", "KafkaLog", "KafkaPrimitives", arguments, logging, "COttla"],
             swiftSettings: settings),
 
         // `script/bench micro`: each part beside the least that can be done for the same result.

@@ -18,7 +18,7 @@ struct Ottla: ParsableCommand {
             'ottla help serve' tells where settings come from.
             """,
         version: "ottla \(ottlaVersion) (Kafka protocol of 4.3)",
-        subcommands: [Serve.self])
+        subcommands: [Serve.self, Log.self])
 }
 
 let ottlaVersion = "0.1.0"

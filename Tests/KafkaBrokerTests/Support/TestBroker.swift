@@ -33,6 +33,11 @@ final class TestBroker {
         self.isRunning = true
     }
 
+    func stop() {
+        if self.isRunning { self.broker.stop() }
+        self.isRunning = false
+    }
+
     func client() throws -> TestClient { try TestClient(port: self.broker.port) }
 
     deinit {
