@@ -22,6 +22,8 @@ extension Broker {
         } catch {
             throw BrokerError(error.description)
         }
+        // Both take a while with very many partitions: at the same time.
+        logManager.prepareToLoad()
         let (metadata, image) = try openMetadata(logManager, config)
         let loops = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
         let broker = Broker(
@@ -88,7 +90,8 @@ extension Broker {
                 self.logger.notice(
                     """
                     recovered \(report.partitions) partitions in \(wallClockMs() - began) ms: \
-                    \(report.bytesScanned) bytes read, \(report.bytesCut) torn bytes cut off
+                    \(report.foldersRead) folders looked into, \(report.bytesScanned) bytes read, \
+                    \(report.bytesCut) torn bytes cut off
                     """)
             }
         } catch {

@@ -6,25 +6,77 @@ import Synchronization
 ///
 /// A killed process loses nothing that it had written: the page cache is the kernel's. So what a mark says holds as long
 /// as the machine runs on (same boot id), or after a clean shutdown, which synced everything and left the same random
-/// nonce in `.kafka_cleanshutdown`.
+/// nonce in `.kafka_cleanshutdown`. With the lists of segments it is also the manifest by which a start opens the
+/// partitions that have not changed since their mark, without a look into their folders.
 ///
 /// Layout, big-endian: header = magic (8 bytes), boot id, nonce (strings with their length before), CRC of these;
-/// then entries = length, CRC, `PartitionMark`. The last entry of a partition counts; a torn one ends the file.
+/// then entries = length, CRC, kind (1 byte), `PartitionMark`, `SegmentList` or `SegmentListNote`. The last entry of a
+/// kind counts for a partition; a torn one ends the file.
 final class BootMarks: Sendable {
     static let name = "ottla-boot-marks"
-    private static let magic: UInt64 = 0x4F54_544C_414D_4B31  // OTTLAMK1
+    private static let magic: UInt64 = 0x4F54_544C_414D_4B32  // OTTLAMK2
+    private static let emptyNonce = String(repeating: "-", count: 16)
+
+    private enum Kind: UInt8 {
+        case mark = 1
+        case list, note
+    }
+
+    /// The newest mark of each partition.
+    struct Marks: Sendable {
+        private var indexes: [TopicPartition: Int32] = [:]
+        private var all: [PartitionMark] = []
+
+        var count: Int { self.all.count }
+        var values: [PartitionMark] { self.all }
+
+        subscript(partition: TopicPartition) -> PartitionMark? { self.indexes[partition].map { self.all[Int($0)] } }
+
+        mutating func reserveCapacity(_ count: Int) {
+            self.indexes.reserveCapacity(count)
+            self.all.reserveCapacity(count)
+        }
+
+        /// Whether it is the first of its partition.
+        mutating func set(_ mark: PartitionMark) -> Bool {
+            if let index = self.indexes[mark.partition] {
+                self.all[Int(index)] = mark
+                return false
+            }
+            self.indexes[mark.partition] = Int32(truncatingIfNeeded: self.all.count)
+            self.all.append(mark)
+            return true
+        }
+    }
 
     /// What a file says.
-    struct Contents {
+    struct Contents: Sendable {
         var bootID = ""
         var nonce = ""
-        var marks: [TopicPartition: PartitionMark] = [:]
-        /// Bytes of the file up to the end of the last whole entry, and those of them that the marks above are.
+        var marks = Marks()
+        var lists: [TopicPartition: SegmentList] = [:]
+        /// The newest version of a partition's list that was announced.
+        var notes: [TopicPartition: SegmentListNote] = [:]
+        /// Bytes of the file up to the end of the last whole entry, and about so many of them are in use.
         var size = 0
         var bytesInUse = 0
+
+        /// The sealed segments that go with a mark; nil where the list has changed since, or is not known.
+        func segments(of mark: PartitionMark) -> [SegmentList.Segment]? {
+            if let note = self.notes[mark.partition], note.topicID == mark.topicID, note.version > mark.listVersion {
+                return nil
+            }
+            if mark.sealedCount == 0 { return [] }
+            guard let list = self.lists[mark.partition], list.version == mark.listVersion,
+                list.topicID == mark.topicID, list.segments.count == mark.sealedCount
+            else { return nil }
+            return list.segments
+        }
     }
 
     let path: String
+    /// With a slash at the end.
+    let folder: String
     private let state = Mutex(State())
 
     private struct State {
@@ -32,15 +84,26 @@ final class BootMarks: Sendable {
         var size = 0
         /// The size after the last rewrite.
         var baseSize = 0
+        /// Notes that came while the file is written anew.
+        var notes: [SegmentListNote]?
     }
 
-    init(directory: String) { self.path = directory + "/" + Self.name }
+    init(directory: String) {
+        self.folder = directory + "/"
+        self.path = directory + "/" + Self.name
+    }
 
     // MARK: reading
 
     static func read(directory: String) throws(IOError) -> Contents {
+        guard let bytes = try FileSystem.contents(directory + "/" + Self.name, limit: 1 << 32) else {
+            return Contents()
+        }
+        return Self.decode(bytes)
+    }
+
+    static func decode(_ bytes: [UInt8]) -> Contents {
         var contents = Contents()
-        guard let bytes = try FileSystem.contents(directory + "/" + Self.name, limit: 1 << 32) else { return contents }
         var reader = BytesReader(bytes[...])
         guard reader.get(UInt64.self) == Self.magic, let boot = reader.getString(), let nonce = reader.getString()
         else {
@@ -49,50 +112,116 @@ final class BootMarks: Sendable {
         let headerEnd = reader.position
         guard reader.get(UInt32.self) == crc32c(bytes[..<headerEnd]) else { return contents }
         contents.bootID = boot
-        contents.nonce = nonce
+        contents.nonce = nonce == Self.emptyNonce ? "" : nonce
         contents.size = reader.position
         contents.bytesInUse = reader.position
-        var sizes: [TopicPartition: Int] = [:]
+        // About as many as fit: nothing is allocated because the file says so.
+        contents.marks.reserveCapacity(bytes.count / 256)
+        var topic = ""
         while let length = reader.get(UInt32.self), let crc = reader.get(UInt32.self), Int(length) <= reader.remaining {
             let entry = bytes[reader.position..<reader.position + Int(length)]
             guard crc32c(entry) == crc else { break }
             reader.skip(Int(length))
             contents.size = reader.position
             var entryReader = BytesReader(entry)
-            guard let mark = PartitionMark(&entryReader) else { continue }
-            contents.marks[mark.partition] = mark
-            sizes[mark.partition] = entry.count + 8
+            switch entryReader.get(UInt8.self).flatMap({ Kind(rawValue: $0) }) {
+            case .mark:
+                guard let mark = PartitionMark(&entryReader, topic: topic) else { continue }
+                topic = mark.partition.topic
+                if contents.marks.set(mark) { contents.bytesInUse += entry.count + 8 }
+            case .list:
+                guard let list = SegmentList(&entryReader) else { continue }
+                let old = contents.lists.updateValue(list, forKey: list.partition)
+                if old == nil { contents.bytesInUse += entry.count + 8 }
+            case .note:
+                guard let note = SegmentListNote(&entryReader) else { continue }
+                contents.notes[note.partition] = note
+            case nil: continue
+            }
         }
-        contents.bytesInUse += sizes.values.reduce(0, +)
         return contents
     }
 
     // MARK: writing
 
-    /// Begins the file anew, with the marks of all partitions, in one step.
-    func rewrite(bootID: String, nonce: String, marks: [PartitionMark], durable: Bool) throws(IOError) {
+    private static func header(bootID: String, nonce: String) -> Bytes {
         var bytes = Bytes()
         bytes.put(Self.magic)
         bytes.put(bootID)
-        bytes.put(nonce)
+        bytes.put(nonce.isEmpty ? Self.emptyNonce : nonce)
         bytes.put(bytes.crc(from: 0))
-        for mark in marks { Self.append(mark, to: &bytes) }
-        try FileSystem.replace(self.path, with: bytes.array, durable: durable)
-        let file = try FileSystem.open(self.path, .readWrite)
-        self.state.withLock { $0 = State(file: file, size: bytes.count, baseSize: bytes.count) }
+        return bytes
     }
 
-    /// Goes on with the file that `contents` was read from: its marks still hold.
-    func goOn(with contents: Contents) throws(IOError) {
+    /// Begins the file anew, with the marks of all partitions, in one step.
+    /// - Parameter take: the marks and lists, asked for when changes of lists are being noted already.
+    func rewrite(
+        bootID: String, nonce: String, durable: Bool,
+        _ take: () throws(IOError) -> (marks: [PartitionMark], lists: [SegmentList])
+    ) throws(IOError) {
+        self.state.withLock { $0.notes = [] }
+        var bytes = Self.header(bootID: bootID, nonce: nonce)
+        do throws(IOError) {
+            let taken = try take()
+            bytes.reserve(taken.marks.count * 256)
+            for mark in taken.marks { Self.append(mark, to: &bytes) }
+            for list in taken.lists { Self.append(.list, to: &bytes) { list.encode(into: &$0) } }
+            let file = try FileSystem.open(self.path + ".tmp", .create)
+            try FileSystem.truncate(file, to: 0)
+            try FileSystem.writeAll(file, bytes.array, at: 0)
+            try self.state.withLock { state throws(IOError) in
+                let start = bytes.count
+                for note in state.notes ?? [] { Self.append(.note, to: &bytes) { note.encode(into: &$0) } }
+                try FileSystem.writeAll(file, Array(bytes.array[start...]), at: start)
+                if durable { try FileSystem.sync(file) }
+                try FileSystem.rename(self.path + ".tmp", to: self.path)
+                state = State(file: file, size: bytes.count, baseSize: bytes.count)
+            }
+        } catch {
+            self.state.withLock { $0.notes = nil }
+            try? FileSystem.unlink(self.path + ".tmp")
+            throw error
+        }
+        if durable { try FileSystem.syncDirectory(FileSystem.parent(of: self.path)) }
+    }
+
+    /// Goes on with the file that `contents` was read from: its marks still hold, from now on for this boot.
+    func goOn(with contents: Contents, bootID: String) throws(IOError) {
         let file = try FileSystem.open(self.path, .readWrite)
         if try FileSystem.size(file) > contents.size { try FileSystem.truncate(file, to: contents.size) }
         self.state.withLock { $0 = State(file: file, size: contents.size, baseSize: contents.bytesInUse) }
+        if contents.bootID == bootID, contents.nonce.isEmpty { return }
+        // A header that is torn by a power cut makes the file void, no more.
+        let header = Self.header(bootID: bootID, nonce: "")
+        try FileSystem.writeAll(file, header.array, at: 0)
+        // On disk before anything is appended: else the sign of a clean shutdown, should a power cut bring it back, would
+        // fit. In place and of the same size, it does not wait for the file system's journal.
+        if !contents.nonce.isEmpty { try FileSystem.syncData(file) }
+    }
+
+    /// Whether the header can be changed where it is.
+    static func canGoOn(with contents: Contents, bootID: String) -> Bool {
+        contents.size > 0 && contents.bootID.utf8.count == bootID.utf8.count
+    }
+
+    /// Completes the file at the end: with a nonce it holds for the next boot too.
+    /// - Returns: false where it must be rewritten.
+    func seal(bootID: String, nonce: String) throws(IOError) -> Bool {
+        let header = Self.header(bootID: bootID, nonce: nonce)
+        return try self.state.withLock { state throws(IOError) -> Bool in
+            guard let file = state.file, state.size <= 2 * state.baseSize + (4 << 20) else { return false }
+            try FileSystem.writeAll(file, header.array, at: 0)
+            try FileSystem.sync(file)
+            return true
+        }
     }
 
     /// Adds marks. After an error the file is not used again until it is rewritten.
     /// - Returns: whether it has grown so much that it should be.
-    func append(_ marks: [PartitionMark]) throws(IOError) -> Bool {
+    func append(_ marks: [PartitionMark], _ lists: [SegmentList] = []) throws(IOError) -> Bool {
         var bytes = Bytes()
+        // Before the marks that they go with.
+        for list in lists { Self.append(.list, to: &bytes) { list.encode(into: &$0) } }
         for mark in marks { Self.append(mark, to: &bytes) }
         return try self.state.withLock { state throws(IOError) -> Bool in
             guard let file = state.file else { return true }
@@ -107,6 +236,24 @@ final class BootMarks: Sendable {
         }
     }
 
+    /// Says that a list changes. Where that cannot be written no mark may be believed any more: the file is emptied, which
+    /// needs no room, and is rewritten later.
+    func note(_ note: SegmentListNote) {
+        self.state.withLock { state in
+            state.notes?.append(note)
+            guard let file = state.file else { return }
+            var bytes = Bytes()
+            Self.append(.note, to: &bytes) { note.encode(into: &$0) }
+            do throws(IOError) {
+                try FileSystem.writeAll(file, bytes.array, at: state.size)
+                state.size += bytes.count
+            } catch {
+                try? FileSystem.truncate(file, to: 0)
+                state.file = nil
+            }
+        }
+    }
+
     /// What the file says cannot be believed any more: a start reads from the recovery points on. Until the file is
     /// rewritten nothing is added.
     func invalidate() {
@@ -115,10 +262,15 @@ final class BootMarks: Sendable {
     }
 
     private static func append(_ mark: PartitionMark, to bytes: inout Bytes) {
+        self.append(.mark, to: &bytes) { mark.encode(into: &$0) }
+    }
+
+    private static func append(_ kind: Kind, to bytes: inout Bytes, _ encode: (inout Bytes) -> Void) {
         let start = bytes.count
         bytes.put(UInt32(0))
         bytes.put(UInt32(0))
-        mark.encode(into: &bytes)
+        bytes.put(kind.rawValue)
+        encode(&bytes)
         bytes.patch(UInt32(bytes.count - start - 8), at: start)
         bytes.patch(bytes.crc(from: start + 8), at: start + 4)
     }

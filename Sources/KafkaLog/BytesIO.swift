@@ -6,6 +6,8 @@ struct Bytes {
 
     var count: Int { self.array.count }
 
+    mutating func reserve(_ count: Int) { self.array.reserveCapacity(self.array.count + count) }
+
     mutating func put<T: FixedWidthInteger>(_ value: T) {
         withUnsafeBytes(of: value.bigEndian) { self.array.append(contentsOf: $0) }
     }
@@ -44,20 +46,22 @@ struct BytesReader {
 
     mutating func get<T: FixedWidthInteger>(_ type: T.Type = T.self) -> T? {
         guard self.remaining >= MemoryLayout<T>.size else { return nil }
-        var value: T = 0
-        for index in 0..<MemoryLayout<T>.size {
-            value = T(
-                truncatingIfNeeded: UInt64(truncatingIfNeeded: value) << 8 | UInt64(self.array[self.position + index]))
-        }
+        let start = self.position - self.array.startIndex
         self.position += MemoryLayout<T>.size
-        return value
+        return T(bigEndian: self.array.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: start, as: T.self) })
     }
 
     mutating func skip(_ count: Int) { self.position += min(count, self.remaining) }
 
-    mutating func getString() -> String? {
+    /// - Parameter other: what to give where it is the same text: one string in memory instead of two.
+    mutating func getString(sharing other: String = "") -> String? {
         guard let count = self.get(UInt32.self), count <= self.remaining else { return nil }
         defer { self.position += Int(count) }
+        if other.utf8.count == count,
+            other.utf8.elementsEqual(self.array[self.position..<self.position + Int(count)])
+        {
+            return other
+        }
         return String(decoding: self.array[self.position..<self.position + Int(count)], as: UTF8.self)
     }
 }

@@ -1,4 +1,5 @@
 import KafkaRecords
+import Synchronization
 
 /// The configuration of one topic, typed. Defaults are Kafka's. Sizes are bytes.
 package struct LogConfig: Sendable, Equatable {
@@ -61,5 +62,23 @@ package struct LogConfig: Sendable, Equatable {
     /// requests fill a segment.
     var nextSegmentBytes: Int {
         min(self.segmentBytes / 10 * 9, max(self.segmentBytes / 2, self.segmentBytes - (4 << 20)))
+    }
+}
+
+/// A configuration that many partitions share: one in memory for all of a topic.
+final class SharedLogConfig: Sendable {
+    let value: LogConfig
+    private static let last = Mutex<SharedLogConfig?>(nil)
+
+    init(_ value: LogConfig) { self.value = value }
+
+    /// One that is there already, where the last asked for was the same.
+    static func shared(_ value: LogConfig) -> SharedLogConfig {
+        self.last.withLock { last in
+            if let last, last.value == value { return last }
+            let made = SharedLogConfig(value)
+            last = made
+            return made
+        }
     }
 }

@@ -180,12 +180,12 @@ package final class LogDirectory: Sendable {
         return String(text[key...].prefix { $0 != "\"" })
     }
 
-    func removeCleanShutdown() throws(IOError) {
-        let path = self.path + "/" + Self.cleanShutdown
-        guard FileSystem.exists(path) else { return }
-        try FileSystem.unlink(path)
-        // A power cut must not bring it back, beside logs that have grown since.
-        try FileSystem.syncDirectory(self.path)
+    /// - Parameter durable: on disk when it returns. After a power cut the folder must not look as if it had been closed
+    ///   cleanly, with what was written since.
+    func removeCleanShutdown(durable: Bool) throws(IOError) {
+        guard self.wasClean else { return }
+        try FileSystem.unlink(self.path + "/" + Self.cleanShutdown)
+        if durable { try FileSystem.syncDirectory(self.path) }
     }
 
     func writeCleanShutdown(nonce: String) throws(IOError) {

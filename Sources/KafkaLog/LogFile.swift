@@ -50,9 +50,19 @@ package struct TopicPartition: Hashable, Sendable, CustomStringConvertible {
 
     /// From a folder's name. The topic may itself contain dashes.
     package init?(directoryName name: String) {
-        guard let dash = name.lastIndex(of: "-"), dash != name.startIndex else { return nil }
-        let digits = name[name.index(after: dash)...]
-        guard let partition = Int32(digits), partition >= 0, String(partition) == digits else { return nil }
+        let utf8 = name.utf8
+        guard let dash = utf8.lastIndex(of: UInt8(ascii: "-")), dash != utf8.startIndex else { return nil }
+        let digits = utf8[utf8.index(after: dash)...]
+        // As it is written, without a sign and without zeros before it.
+        guard let first = digits.first, digits.count == 1 || first != UInt8(ascii: "0") else { return nil }
+        var partition: Int32 = 0
+        for digit in digits {
+            guard UInt8(ascii: "0")...UInt8(ascii: "9") ~= digit else { return nil }
+            let (shifted, overflow) = partition.multipliedReportingOverflow(by: 10)
+            let (sum, overflowsToo) = shifted.addingReportingOverflow(Int32(digit - UInt8(ascii: "0")))
+            guard !overflow, !overflowsToo else { return nil }
+            partition = sum
+        }
         self.topic = String(name[..<dash])
         self.partition = partition
     }

@@ -71,7 +71,7 @@ struct LogLoader {
         }
         let recoveryPoint = self.hints.isClean ? logEnd : min(max(self.hints.recoveryPoint, logStart), logEnd)
         var state = PartitionLog.State(
-            config: self.config, logStartOffset: logStart, logEndOffset: logEnd, highWatermark: logEnd,
+            sharedConfig: .shared(self.config), logStartOffset: logStart, logEndOffset: logEnd, highWatermark: logEnd,
             recoveryPoint: recoveryPoint, sealed: sealed, active: active, epochs: self.epochs,
             producers: self.producers, lastFlushMs: self.now)
         if let resumed {
@@ -79,6 +79,9 @@ struct LogLoader {
             state.marked = (resumed.segmentBase, resumed.position)
             state.needsMark = resumed.logEndOffset != logEnd || resumed.logStartOffset != logStart
         }
+        // Whatever was noted of the list, this is a later one.
+        state.listVersion = self.hints.listVersion &+ 1
+        state.needsMark = state.needsMark || !state.sealed.isEmpty || self.hints.listVersion > 0
         return state
     }
 
@@ -181,22 +184,11 @@ struct LogLoader {
             self.epochs.needsWrite = true
         }
         self.epochs.truncateFromEnd(mark.logEndOffset)
-        var segment = ActiveSegment(baseOffset: mark.segmentBase, createdMs: self.now, file: trusted.file)
-        segment.size = mark.position
-        segment.largest = mark.largest
-        segment.bytesSinceIndexEntry = mark.bytesSinceIndexEntry
-        segment.lastBatchPosition = mark.lastBatchPosition
-        segment.lastBatchCRC = mark.lastBatchCRC
-        segment.writtenBack = mark.position
+        var segment = ActiveSegment(resuming: mark, createdMs: self.now, file: trusted.file)
         if try self.cutIndex(mark.segmentBase, .index, OffsetIndexEntry.size * mark.offsetIndexCount),
             try self.cutIndex(mark.segmentBase, .timeindex, TimeIndexEntry.size * mark.timeIndexCount),
             try self.cutIndex(mark.segmentBase, .txnindex, AbortedTransaction.size * mark.transactionIndexCount)
         {
-            segment.offsetIndex = IndexTail(persisted: mark.offsetIndexCount, unwritten: mark.offsetEntries)
-            segment.timeIndex = IndexTail(persisted: mark.timeIndexCount, unwritten: mark.timeEntries)
-            segment.transactionIndex = IndexTail(
-                persisted: mark.transactionIndexCount, unwritten: mark.transactionEntries)
-            segment.lastIndexedTimestamp = mark.lastIndexedTimestamp
             segment.areIndexFilesChecked = false
         } else {
             segment = try self.reindex(segment, upTo: mark.position)

@@ -60,6 +60,7 @@ extension PartitionLog {
             if state.config.cleanupPolicy == .compact { return .failure(.policyViolation) }
             let target = offset == -1 ? state.highWatermark : offset
             guard state.startAt(target) else { return .failure(.offsetOutOfRange) }
+            self.list(&state)
             return .success(state.logStartOffset)
         }
     }

@@ -1,7 +1,71 @@
+import Glibc
 import KafkaPrimitives
 import Synchronization
 
 extension LogManager {
+    /// What a data folder's own files say of its partitions.
+    struct FolderContents: Sendable {
+        var partitions: [TopicPartition] = []
+        var marks = BootMarks.Contents()
+        var startOffsets: [TopicPartition: Int64] = [:]
+        var deleted: [String] = []
+    }
+
+    /// Begins to read, on a thread for each data folder, what `load` will need. Its caller has other things to read
+    /// meanwhile.
+    package func prepareToLoad() {
+        for (index, directory) in self.directories.enumerated() {
+            let reading = FolderReading()
+            self.readings.withLock { $0[index] = reading }
+            reading.start { () throws(IOError) in try Self.read(directory) }
+        }
+    }
+
+    private static func read(_ directory: LogDirectory) throws(IOError) -> FolderContents {
+        var contents = FolderContents()
+        contents.marks = try BootMarks.read(directory: directory.path)
+        contents.startOffsets = directory.readCheckpoint(LogDirectory.logStartOffsets)
+        let names = try FileSystem.list(directory.path)
+        contents.partitions.reserveCapacity(names.count)
+        for name in names {
+            let path = directory.path + "/" + name
+            if name.hasSuffix("-delete") {
+                contents.deleted.append(path)
+            } else if let partition = TopicPartition(directoryName: name) {
+                if contents.marks.marks[partition] != nil {
+                    contents.partitions.append(partition)
+                } else if try FileSystem.status(path)?.isDirectory == true {
+                    contents.partitions.append(partition)
+                }
+            } else if name.hasSuffix(".tmp") {
+                try FileSystem.unlink(path)
+            }
+        }
+        return contents
+    }
+
+    /// The reading of one data folder's files, under way or done.
+    final class FolderReading: Sendable {
+        private let result = Mutex<Result<FolderContents, IOError>?>(nil)
+        private let thread = Mutex<pthread_t?>(nil)
+
+        func start(_ read: @escaping @Sendable () throws(IOError) -> FolderContents) {
+            let body: @Sendable () -> Void = {
+                let result = Result { () throws(IOError) in try read() }
+                self.result.withLock { $0 = result }
+            }
+            let thread = Threads.start(body)
+            if thread == nil { body() }
+            self.thread.withLock { $0 = thread }
+        }
+
+        func finish() throws(IOError) -> FolderContents {
+            if let thread = self.thread.withLock({ $0.take() }) { pthread_join(thread, nil) }
+            guard let result = self.result.withLock({ $0.take() }) else { return FolderContents() }
+            return try result.get()
+        }
+    }
+
     /// Opens every partition in the folders, several at once. Blocks.
     /// - Parameter topicID: the id of the topic of that name, for a folder that does not tell whose it is: a power cut may
     ///   leave its `partition.metadata` empty, with records in the log.
@@ -15,10 +79,7 @@ extension LogManager {
             let directory = self.directories[index]
             do throws(IOError) {
                 let part = try self.load(directory, index, now, topicID, config)
-                report.partitions += part.partitions
-                report.bytesScanned += part.bytesScanned
-                report.bytesCut += part.bytesCut
-                try directory.removeCleanShutdown()
+                report.add(part)
             } catch {
                 throw .io(directory.path, error)
             }
@@ -31,84 +92,174 @@ extension LogManager {
         _ knownTopicID: @escaping @Sendable (TopicPartition) -> KafkaUUID?,
         _ config: @escaping @Sendable (TopicPartition, KafkaUUID?) -> LogConfig
     ) throws(IOError) -> LoadReport {
-        let marks = try BootMarks.read(directory: directory.path)
-        let nonce = directory.wasClean ? directory.cleanShutdownNonce() : nil
-        let isSameBoot = !self.bootID.isEmpty && marks.bootID == self.bootID
-        let areMarksValid = isSameBoot || (nonce != nil && nonce == marks.nonce)
-        let recoveryPoints = directory.readCheckpoint(LogDirectory.recoveryPoints)
-        let startOffsets = directory.readCheckpoint(LogDirectory.logStartOffsets)
-        var partitions: [TopicPartition] = []
-        for name in try FileSystem.list(directory.path) {
-            let path = directory.path + "/" + name
-            if name.hasSuffix("-delete") {
-                self.environment.trash.add(path, isDirectory: true, dueMs: now)
-            } else if let partition = TopicPartition(directoryName: name),
-                try FileSystem.status(path)?.isDirectory == true
-            {
-                partitions.append(partition)
-            } else if name.hasSuffix(".tmp") {
-                try FileSystem.unlink(path)
-            }
-        }
-        let work = LoadWork(partitions)
-        Threads.run(min(self.configuration.recoveryThreadsPerDirectory, partitions.count)) {
-            while let partition = work.next() {
-                do throws(IOError) {
-                    let folder = PartitionFolder(path: directory.path + "/" + partition.description)
-                    var topicID = try folder.readTopicID()
-                    if topicID == nil, let known = knownTopicID(partition) {
-                        try folder.writeTopicID(known)
-                        topicID = known
+        if self.readings.withLock({ $0[index] == nil }) { self.prepareToLoad() }
+        let contents = try self.readings.withLock { $0.removeValue(forKey: index) }?.finish() ?? FolderContents()
+        for path in contents.deleted { self.environment.trash.add(path, isDirectory: true, dueMs: now) }
+        let loading = FolderLoading(self, directory, index, contents, now, knownTopicID, config)
+        let work = LoadWork(contents.partitions, name: directory.path, report: self.environment.report)
+        Threads.run(min(self.configuration.recoveryThreadsPerDirectory, contents.partitions.count)) {
+            while let some = work.next() {
+                var opened: [(TopicPartition, PartitionLog)] = []
+                var report = LoadReport()
+                opened.reserveCapacity(some.count)
+                for partition in some {
+                    do throws(IOError) {
+                        let log = try loading.open(partition, &report)
+                        opened.append((log.topicPartition, log))
+                    } catch {
+                        work.failed(error)
                     }
-                    var hints = OpenHints(
-                        isClean: directory.wasClean, recoveryPoint: recoveryPoints[partition] ?? 0,
-                        logStartOffset: startOffsets[partition] ?? 0)
-                    if areMarksValid, let mark = marks.marks[partition], mark.topicID == topicID ?? KafkaUUID.zero {
-                        hints.mark = mark
-                        hints.isSameBoot = isSameBoot
-                    }
-                    let (log, report) = try PartitionLog.open(
-                        partition, topicID: topicID ?? KafkaUUID.zero, folder: folder,
-                        config: config(partition, topicID), environment: self.environment, hints: hints, now: now)
-                    self.state.withLock { $0.logs[partition] = (log, index) }
-                    work.done(report)
-                } catch {
-                    work.failed(error)
                 }
+                self.state.withLock { state in
+                    if state.logs.capacity < contents.partitions.count {
+                        state.logs.reserveCapacity(contents.partitions.count)
+                    }
+                    for (partition, log) in opened { state.logs[partition] = (log, index) }
+                }
+                let unverified = opened.map(\.1).filter(\.isUnverified)
+                if !unverified.isEmpty { self.unverified.withLock { $0 += unverified } }
+                work.done(report)
             }
         }
         let report = try work.result()
         // From now on this start's marks count; only then may the sign of the last shutdown go.
-        if isSameBoot {
-            try directory.marks.goOn(with: marks)
+        if loading.areMarksValid, BootMarks.canGoOn(with: contents.marks, bootID: self.bootID) {
+            try directory.marks.goOn(with: contents.marks, bootID: self.bootID)
+            try directory.removeCleanShutdown(durable: false)
         } else {
             try self.rewriteMarks(index, nonce: "", durable: false, withoutIndexWrites: true)
+            try directory.removeCleanShutdown(durable: true)
         }
         return report
     }
 
+    /// How the partitions of one data folder are opened.
+    private final class FolderLoading: Sendable {
+        private let manager: LogManager
+        private let directory: LogDirectory
+        private let contents: FolderContents
+        private let now: Int64
+        private let topicID: @Sendable (TopicPartition) -> KafkaUUID?
+        private let config: @Sendable (TopicPartition, KafkaUUID?) -> LogConfig
+        let areMarksValid: Bool
+        private let isClean: Bool
+        private let isSameBoot: Bool
+        /// Read when the first partition needs it: those with a valid mark do not.
+        private let recoveryPoints = Mutex<[TopicPartition: Int64]?>(nil)
+
+        init(
+            _ manager: LogManager, _ directory: LogDirectory, _ index: Int, _ contents: FolderContents, _ now: Int64,
+            _ topicID: @escaping @Sendable (TopicPartition) -> KafkaUUID?,
+            _ config: @escaping @Sendable (TopicPartition, KafkaUUID?) -> LogConfig
+        ) {
+            self.manager = manager
+            self.directory = directory
+            self.contents = contents
+            self.now = now
+            self.topicID = topicID
+            self.config = config
+            let marks = contents.marks
+            let nonce = directory.wasClean ? directory.cleanShutdownNonce() : nil
+            self.isSameBoot = !manager.bootID.isEmpty && marks.bootID == manager.bootID
+            self.areMarksValid = self.isSameBoot || (nonce != nil && nonce == marks.nonce)
+            // Ours goes with our marks; Kafka's has no nonce.
+            self.isClean = directory.wasClean && (nonce == nil || nonce == marks.nonce)
+        }
+
+        func open(_ partition: TopicPartition, _ report: inout LoadReport) throws(IOError) -> PartitionLog {
+            report.partitions += 1
+            let folder = PartitionFolder(path: self.directory.path + "/" + partition.description)
+            var hints = OpenHints(
+                isClean: self.isClean, logStartOffset: self.contents.startOffsets[partition] ?? 0)
+            hints.listVersion = self.contents.marks.notes[partition]?.version ?? 0
+            let mark = self.areMarksValid ? self.contents.marks.marks[partition] : nil
+            hints.isSameBoot = self.isSameBoot
+            let known = self.topicID(partition)
+            if let mark, mark.topicID == known, let segments = self.contents.marks.segments(of: mark),
+                let log = try PartitionLog.resume(
+                    mark, segments: segments, folder: folder, config: self.config(partition, known),
+                    environment: self.manager.environment, hints: hints, now: self.now)
+            {
+                return log
+            }
+            report.foldersRead += 1
+            var topicID = try folder.readTopicID()
+            if topicID == nil, let known {
+                try folder.writeTopicID(known)
+                topicID = known
+            }
+            hints.recoveryPoint = self.recoveryPoint(partition)
+            if let mark {
+                hints.listVersion = max(hints.listVersion, mark.listVersion)
+                if mark.topicID == topicID ?? KafkaUUID.zero { hints.mark = mark }
+            }
+            if hints.mark == nil { hints.isSameBoot = false }
+            let (log, opened) = try PartitionLog.open(
+                partition, topicID: topicID ?? KafkaUUID.zero, folder: folder, config: self.config(partition, topicID),
+                environment: self.manager.environment, hints: hints, now: self.now)
+            report.bytesScanned += Int64(opened.bytesScanned)
+            report.bytesCut += Int64(opened.bytesCut)
+            return log
+        }
+
+        private func recoveryPoint(_ partition: TopicPartition) -> Int64 {
+            self.recoveryPoints.withLock { points in
+                if points == nil { points = self.directory.readCheckpoint(LogDirectory.recoveryPoints) }
+                return points?[partition] ?? 0
+            }
+        }
+    }
+
     /// Partitions that are still to be opened, shared by the threads that open them.
     private final class LoadWork: Sendable {
+        /// So many at a time: mostly each takes microseconds.
+        private static let chunk = 64
+        private static let progressMs: Int64 = 1000
         private let state: Mutex<State>
+        private let name: String
+        private let notify: @Sendable (LogNotice) -> Void
 
         private struct State {
             var partitions: [TopicPartition]
+            var total: Int
+            var began = wallClockMs()
+            var reported = wallClockMs()
             var report = LoadReport()
             var failure: IOError?
         }
 
-        init(_ partitions: [TopicPartition]) { self.state = Mutex(State(partitions: partitions)) }
-
-        func next() -> TopicPartition? {
-            self.state.withLock { $0.failure == nil ? $0.partitions.popLast() : nil }
+        init(_ partitions: [TopicPartition], name: String, report: @escaping @Sendable (LogNotice) -> Void) {
+            self.state = Mutex(State(partitions: partitions, total: partitions.count))
+            self.name = name
+            self.notify = report
         }
 
-        func done(_ report: OpenReport) {
+        func next() -> [TopicPartition]? {
             self.state.withLock { state in
-                state.report.partitions += 1
-                state.report.bytesScanned += Int64(report.bytesScanned)
-                state.report.bytesCut += Int64(report.bytesCut)
+                guard state.failure == nil, !state.partitions.isEmpty else { return nil }
+                let some = Array(state.partitions.suffix(Self.chunk))
+                state.partitions.removeLast(some.count)
+                return some
             }
+        }
+
+        func done(_ report: LoadReport) {
+            let line = self.state.withLock { state -> String? in
+                state.report.add(report)
+                let now = wallClockMs()
+                guard now &- state.reported >= Self.progressMs, state.report.partitions < state.total else {
+                    return nil
+                }
+                state.reported = now
+                return self.text(state, now)
+            }
+            if let line { self.notify(LogNotice(level: .info, message: line)) }
+        }
+
+        private func text(_ state: State, _ now: Int64) -> String {
+            let report = state.report
+            return "\(self.name): \(report.partitions) of \(state.total) partitions opened, "
+                + "\(report.bytesScanned) bytes read after \(now &- state.began) ms"
         }
 
         func failed(_ error: IOError) { self.state.withLock { $0.failure = error } }
@@ -118,5 +269,14 @@ extension LogManager {
             if let failure = state.failure { throw failure }
             return state.report
         }
+    }
+}
+
+extension LogManager.LoadReport {
+    mutating func add(_ other: Self) {
+        self.partitions += other.partitions
+        self.bytesScanned += other.bytesScanned
+        self.bytesCut += other.bytesCut
+        self.foldersRead += other.foldersRead
     }
 }

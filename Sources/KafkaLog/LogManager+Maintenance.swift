@@ -25,15 +25,19 @@ extension LogManager {
             if due.rolls <= now { schedule.rolls = now + Self.rollLookoutMs }
             return due
         }
-        let logs = self.allLogs
         if due.retention <= now { self.deleteOldSegments(now: now) }
         if due.rolls <= now {
-            for log in logs { log.prepareIfRollIsNear(now: now, withinMs: 3 * Self.rollLookoutMs) }
+            for log in self.allLogs { log.prepareIfRollIsNear(now: now, withinMs: 3 * Self.rollLookoutMs) }
         }
-        if due.producers <= now { for log in logs { log.expireProducers(now: now) } }
-        for log in logs { log.flushIfDue(now: now) }
-        if due.marks <= now { self.writeMarks(lazily: true) }
-        if due.checkpoints <= now { self.checkpoint() }
+        if due.producers <= now { for log in self.allLogs { log.expireProducers(now: now) } }
+        self.verifySome()
+        let changed = self.takeChanged()
+        for log in changed { log.flushIfDue(now: now) }
+        if due.marks <= now { self.writeMarks(changed, lazily: true) }
+        self.putBack(changed)
+        if due.checkpoints <= now, self.needsCheckpoint.exchange(false, ordering: .acquiringAndReleasing) {
+            self.checkpoint()
+        }
         self.environment.trash.empty(now: now)
         // Connections need descriptors too.
         if LogFile.openCount > FileSystem.fileLimit / 2 { self.releaseFiles(onlyIdle: true) }
@@ -85,41 +89,81 @@ extension LogManager {
     /// Notes for each partition that has changed what is valid of it now. Blocks.
     /// - Parameter lazily: leaves out those that have changed little, for a few rounds.
     package func writeMarks(lazily: Bool = false) {
-        var lazyBytes = lazily ? PartitionLog.lazyMarkBytes : 0
-        if lazily, self.allLogs.reduce(0, { $0 + $1.unmarkedBytes }) > Self.unmarkedLimit {
-            lazyBytes = Self.lazyBytesAboveLimit
-        }
-        for index in self.directories.indices {
-            var marks: [PartitionMark] = []
-            var failures = 0
-            var failure: (partition: TopicPartition, error: IOError)?
-            for log in self.logs(in: index) {
-                do throws(IOError) {
-                    if let mark = try log.takeMark(lazyBytes: lazyBytes) { marks.append(mark) }
-                } catch {
-                    failures += 1
-                    failure = (log.topicPartition, error)
-                }
-                // The making of index files may take long; what is done counts.
-                if marks.count == 100 {
-                    self.append(marks, index)
-                    marks = []
-                }
-            }
-            if let failure {
-                // One line, not one a partition: a full disk is full for all.
-                self.environment.report(
-                    LogNotice(
-                        level: .error,
-                        message: "no marks of \(failures) partitions, such as \(failure.partition): \(failure.error)"))
-            }
-            if !marks.isEmpty { self.append(marks, index) }
-        }
+        let changed = self.takeChanged()
+        self.writeMarks(changed, lazily: lazily)
+        self.putBack(changed)
     }
 
-    private func append(_ marks: [PartitionMark], _ index: Int) {
+    private func takeChanged() -> [PartitionLog] {
+        let changed = self.environment.changes.take()
+        if !changed.isEmpty { self.needsCheckpoint.store(true, ordering: .releasing) }
+        return changed
+    }
+
+    private func putBack(_ logs: [PartitionLog]) {
+        let stay = logs.filter { $0.staysListed() }
+        if !stay.isEmpty { self.environment.changes.add(stay) }
+    }
+
+    private func writeMarks(_ logs: [PartitionLog], lazily: Bool) {
+        guard !logs.isEmpty else { return }
+        var lazyBytes = lazily ? PartitionLog.lazyMarkBytes : 0
+        if lazily, logs.reduce(0, { $0 + $1.unmarkedBytes }) > Self.unmarkedLimit {
+            lazyBytes = Self.lazyBytesAboveLimit
+        }
+        var taken = [TakenMarks](repeating: TakenMarks(), count: self.directories.count)
+        var failures = 0
+        var failure: (partition: TopicPartition, error: IOError)?
+        for log in logs {
+            guard let index = self.directoryIndex(of: log) else { continue }
+            do throws(IOError) {
+                guard let mark = try log.takeMark(lazyBytes: lazyBytes) else { continue }
+                taken[index].marks.append(mark)
+                if let list = log.takeSegmentList(always: false) { taken[index].lists.append(list) }
+            } catch {
+                failures += 1
+                failure = (log.topicPartition, error)
+            }
+            // The making of index files may take long; what is done counts.
+            if taken[index].marks.count == 100 {
+                self.append(taken[index], index)
+                taken[index] = TakenMarks()
+            }
+        }
+        if let failure {
+            // One line, not one a partition: a full disk is full for all.
+            self.environment.report(
+                LogNotice(
+                    level: .error,
+                    message: "no marks of \(failures) partitions, such as \(failure.partition): \(failure.error)"))
+        }
+        for index in taken.indices where !taken[index].marks.isEmpty { self.append(taken[index], index) }
+    }
+
+    /// Marks, and the lists of segments that are new with them.
+    private struct TakenMarks {
+        var marks: [PartitionMark] = []
+        var lists: [SegmentList] = []
+    }
+
+    /// So many partitions are looked at in a second after the start.
+    private static let verifiedPerTick = 20_000
+
+    /// Looks at the files of those that were opened by their marks alone: what somebody changed while the broker was
+    /// stopped is noticed soon, also where nobody reads.
+    private func verifySome() {
+        let some = self.unverified.withLock { unverified -> [PartitionLog] in
+            let some = Array(unverified.suffix(Self.verifiedPerTick))
+            unverified.removeLast(some.count)
+            if unverified.isEmpty { unverified = [] }
+            return some
+        }
+        for log in some { log.verifyInBackground() }
+    }
+
+    private func append(_ taken: TakenMarks, _ index: Int) {
         do throws(IOError) {
-            if try self.directories[index].marks.append(marks) {
+            if try self.directories[index].marks.append(taken.marks, taken.lists) {
                 try self.rewriteMarks(index, nonce: "", durable: false)
             }
         } catch {
@@ -130,14 +174,20 @@ extension LogManager {
     func rewriteMarks(
         _ index: Int, nonce: String, durable: Bool, withoutIndexWrites: Bool = false
     ) throws(IOError) {
-        var marks: [PartitionMark] = []
-        for log in self.logs(in: index) {
-            if let mark = try log.takeMark(always: true, withoutIndexWrites: withoutIndexWrites) {
-                marks.append(mark)
+        let logs = self.logs(in: index)
+        try self.directories[index].marks.rewrite(bootID: self.bootID, nonce: nonce, durable: durable) {
+            () throws(IOError) -> (marks: [PartitionMark], lists: [SegmentList]) in
+            var marks: [PartitionMark] = []
+            var lists: [SegmentList] = []
+            marks.reserveCapacity(logs.count)
+            for log in logs {
+                if let list = log.takeSegmentList(always: true) { lists.append(list) }
+                if let mark = try log.takeMark(always: true, withoutIndexWrites: withoutIndexWrites) {
+                    marks.append(mark)
+                }
             }
+            return (marks, lists)
         }
-        try self.directories[index].marks.rewrite(
-            bootID: self.bootID, nonce: nonce, marks: marks, durable: durable)
     }
 
     func logs(in directory: Int) -> [PartitionLog] {

@@ -22,7 +22,7 @@ extension LogManager {
             })
         else { return true }
         var isClean = true
-        self.releaseFiles(onlyIdle: false)
+        if !self.environment.changes.isEmpty { self.needsCheckpoint.store(true, ordering: .releasing) }
         for index in self.directories.indices {
             let logs = self.logs(in: index)
             let syncsAtOnce = logs.count { $0.needsFlush } > Self.syncAtOnceFrom
@@ -34,9 +34,12 @@ extension LogManager {
             }
             do throws(IOError) {
                 if syncsAtOnce { try FileSystem.syncFileSystem(of: self.directories[index].path) }
-                try self.checkpoint(index)
+                if self.needsCheckpoint.load(ordering: .acquiring) { try self.checkpoint(index) }
                 let nonce = hex(FileSystem.random64())
-                try self.rewriteMarks(index, nonce: nonce, durable: true)
+                self.writeMarks()
+                if try !self.directories[index].marks.seal(bootID: self.bootID, nonce: nonce) {
+                    try self.rewriteMarks(index, nonce: nonce, durable: true)
+                }
                 try self.directories[index].writeCleanShutdown(nonce: nonce)
             } catch {
                 isClean = false

@@ -44,6 +44,8 @@ package final class LogManager: Sendable {
         package var bytesScanned: Int64 = 0
         /// Torn or damaged ends that were cut off.
         package var bytesCut: Int64 = 0
+        /// Whose folder had to be looked into.
+        package var foldersRead = 0
     }
 
     package let directories: [LogDirectory]
@@ -52,6 +54,12 @@ package final class LogManager: Sendable {
     let bootID: String
     let state = Mutex(State())
     let schedule: Mutex<Schedule>
+    /// Something has changed since the last checkpoints.
+    let needsCheckpoint = Atomic(true)
+    /// Opened by their marks alone, and still to be looked at.
+    let unverified = Mutex<[PartitionLog]>([])
+    /// By index of the data folder; see `prepareToLoad`.
+    let readings = Mutex<[Int: FolderReading]>([:])
     let maintenance = Mutex<PeriodicThread?>(nil)
     /// See `checkpointLogStartOffsets`.
     let startCheckpoint = Mutex(())
@@ -106,16 +114,22 @@ package final class LogManager: Sendable {
                 try LogDirectory.open(path, nodeID: configuration.nodeID, clusterID: clusterID) { newID })
             clusterID = directories[0].properties.clusterID
         }
-        let environment = LogEnvironment(
+        var environment = LogEnvironment(
             background: background, segmentCache: SegmentCache(limit: configuration.openSegmentLimit), trash: Trash(),
             producerIDExpirationMs: configuration.producerIDExpirationMs, writebackBytes: configuration.writebackBytes,
             syncs: syncs, report: report)
+        environment.marks = MarksOfFolders(directories.map(\.marks))
         let manager = LogManager(configuration, directories, environment, now: now)
         environment.fileRelief.set { [weak manager] in manager?.releaseFiles(onlyIdle: false) }
         environment.events.onStorageFailure { [weak manager] log, _, _ in
             manager?.directory(of: log.topicPartition)?.marks.invalidate()
         }
         return manager
+    }
+
+    deinit {
+        // They hold this list, and it them.
+        _ = self.environment.changes.take()
     }
 
     /// What happens to logs without anybody having asked for it.

@@ -49,6 +49,9 @@ extension PartitionLog {
         _ origin: RecordOrigin, _ state: inout State, _ after: inout AfterAppend
     ) -> Result<AppendInfo, AppendError> {
         guard state.status == .open else { return .failure(state.refusal) }
+        if state.isUnverified {
+            do throws(IOError) { try self.verify(&state) } catch { return .failure(.storage(error.code)) }
+        }
         let header = validated.header
         var marker: TransactionMarker?
         if header.producerID >= 0 {
@@ -115,7 +118,7 @@ extension PartitionLog {
         let aborted = state.producers.update(
             header, baseOffset: baseOffset, now: now, marker: marker, highWatermark: state.highWatermark)
         if let aborted { state.active.transactionIndex.append(aborted) }
-        state.needsMark = true
+        self.changed(&state)
 
         // So many entries are written out here where no mark has done it before.
         if max(state.active.offsetIndex.unwritten, state.active.transactionIndex.unwritten) >= 4096 {

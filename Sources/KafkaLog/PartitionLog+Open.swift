@@ -13,6 +13,8 @@ struct OpenHints: Sendable {
     var isSameBoot = false
     var recoveryPoint: Int64 = 0
     var logStartOffset: Int64 = 0
+    /// The newest version of the segment list that is noted.
+    var listVersion: UInt32 = 0
 }
 
 /// What opening a partition took.
@@ -64,6 +66,7 @@ extension PartitionLog {
         let log = PartitionLog(
             topicPartition: topicPartition, topicID: topicID, folder: folder, environment: environment, state: state)
         for message in loader.notices { log.notice(.warning, message) }
+        if state.needsMark { log.state.withLock { log.list(&$0) } }
         if config.flushBeforeAck, log.state.withLock({ $0.applyFlushBeforeAck(isOpening: true) }) { log.scheduleSync() }
         return (log, loader.report)
     }
@@ -88,6 +91,7 @@ extension PartitionLog {
     /// Closes the log: everything is synced, indexes are complete, the producers are in a snapshot.
     /// - Parameter isSyncedLater: everything is written, and the caller syncs the file system.
     package func close(isSyncedLater: Bool = false) throws(IOError) {
+        if self.closeUnchanged() { return }
         // Kafka's look-ups by time need an entry for the newest timestamp at the end of a closed segment.
         self.state.withLock { $0.active.addTimeIndexEntry() }
         try self.flush(upTo: .max, isSyncedLater: isSyncedLater)
@@ -103,6 +107,7 @@ extension PartitionLog {
             try self.folder.writeSnapshot(offset, producers)
             self.removeOldSnapshots()
         }
+        var hasNextSegment = false
         let segments = try self.state.withLock { state throws(IOError) -> [SealedSegment] in
             guard state.status == .open else { return [] }
             try state.active.writeIndexes(self.folder)
@@ -110,13 +115,37 @@ extension PartitionLog {
                 try FileSystem.truncate(try state.active.openFile(self.folder), to: state.active.size)
             }
             state.status = .closed
+            hasNextSegment = state.nextFile != nil
             state.nextFile = nil
-            state.needsMark = true
+            self.changed(&state)
             return state.sealed
         }
-        try FileSystem.unlink(self.folder.path + "/" + PartitionFolder.nextSegment)
+        if hasNextSegment { try FileSystem.unlink(self.folder.path + "/" + PartitionFolder.nextSegment) }
         self.releaseFiles(onlyIdle: false)
         for segment in segments { self.environment.segmentCache.remove(segment) }
+    }
+
+    /// Closes a log whose files are as a clean shutdown leaves them: an empty one, and one in which nothing was written.
+    private func closeUnchanged() -> Bool {
+        let (isClosed, files, segments) = self.state.withLock { state -> (Bool, [LogFile?], [SealedSegment]) in
+            let isEmpty = state.logEndOffset == 0 && state.active.size == 0 && state.sealed.isEmpty
+            let isUnchanged =
+                state.closedEnd == state.logEndOffset && state.recoveryPoint == state.logEndOffset
+                && !state.epochs.needsWrite && state.active.offsetIndex.unwritten == 0
+                && state.active.timeIndex.unwritten == 0 && state.active.transactionIndex.unwritten == 0
+            guard state.status == .open, isEmpty || isUnchanged, state.nextFile == nil, !state.mustTruncate,
+                !state.active.isPreallocated || state.isUnverified
+            else {
+                return (false, [], [])
+            }
+            state.status = .closed
+            let files = [state.active.file, state.active.offsetIndexFile, state.active.timeIndexFile]
+            (state.active.file, state.active.offsetIndexFile, state.active.timeIndexFile) = (nil, nil, nil)
+            return (true, files, state.sealed)
+        }
+        withExtendedLifetime(files) {}
+        for segment in segments { self.environment.segmentCache.remove(segment) }
+        return isClosed
     }
 
     /// Drops the log out of use, before its folder is renamed.

@@ -95,6 +95,7 @@ extension PartitionLog {
         _ offset: Int64, _ maxBytes: Int, _ limit: Int64, _ minOneMessage: Bool, _ state: inout State,
         _ offsets: inout LogOffsets, _ isOutOfFiles: inout Bool
     ) -> Result<Plan, ErrorCode> {
+        self.verifyIfNeeded(&state)
         offsets = state.offsets
         guard state.status != .deleted else { return .failure(.unknownTopicOrPartition) }
         guard state.status == .open else { return .failure(.notLeaderOrFollower) }
@@ -205,7 +206,7 @@ extension PartitionLog {
         (state.active.offsetIndexFile, state.active.timeIndexFile) = (nil, nil)
         // The last mark counts entries that are gone.
         state.marked = nil
-        state.needsMark = true
+        self.changed(&state)
     }
 
     private func openIndex<Entry>(

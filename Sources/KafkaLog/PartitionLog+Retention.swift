@@ -22,6 +22,7 @@ extension PartitionLog {
         var rolled: RolledSegment?
         let deleted = try self.state.withLock { state throws(IOError) -> [SealedSegment] in
             guard state.status == .open else { return [] }
+            if state.isUnverified, state.active.size > 0 || !state.sealed.isEmpty { try self.verify(&state) }
             let takesActive = try self.isActiveExpired(&state, expired, now) || state.isActiveSurplus
             if takesActive && !state.mustTruncate {
                 rolled = try self.roll(&state, baseOffset: state.logEndOffset, now: now)
@@ -36,6 +37,7 @@ extension PartitionLog {
                 surplus -= Int64(segment.size)
                 count += 1
             }
+            if count > 0 { self.segmentsChange(&state) }
             return state.removeOldest(count)
         }
         if let rolled { self.finish(rolled) }
@@ -81,7 +83,10 @@ extension PartitionLog {
     /// DeleteRecords: the log starts at `offset` from now on. Whole segments before it go with the next retention pass.
     /// - Returns: false where the offset is behind the high watermark (OFFSET_OUT_OF_RANGE).
     package func deleteRecords(before offset: Int64) -> Bool {
-        self.state.withLock { $0.startAt(offset) }
+        self.state.withLock { state in
+            defer { self.list(&state) }
+            return state.startAt(offset)
+        }
     }
 
     /// Renames the files and leaves them to the trash. Reads in flight keep what they have open.
@@ -114,7 +119,9 @@ extension PartitionLog {
     /// Cuts the log: `offset` and all after it are gone. A batch that holds it goes whole.
     package func truncate(to offset: Int64, now: Int64) throws(IOError) {
         let removed = try self.state.withLock { state throws(IOError) -> [SealedSegment] in
+            if state.isUnverified { try self.verify(&state) }
             guard offset < state.logEndOffset else { return [] }
+            self.segmentsChange(&state)
             var removed: [SealedSegment] = []
             if offset < state.active.baseOffset, let index = state.sealedIndex(of: offset) {
                 let target = state.sealed[index]
@@ -152,8 +159,9 @@ extension PartitionLog {
             state.readEnds.removeAll()
             state.mustTruncate = false
             state.syncTruncated()
-            state.needsMark = true
+            self.changed(&state)
             state.marked = nil
+            state.closedEnd = -1
             return removed
         }
         for segment in removed {
@@ -171,6 +179,8 @@ extension PartitionLog {
     /// Empties the log, which begins at `offset` afterwards.
     package func truncateFullyAndStart(at offset: Int64, now: Int64) throws(IOError) {
         let removed = try self.state.withLock { state throws(IOError) -> [SealedSegment] in
+            self.segmentsChange(&state)
+            state.isUnverified = false
             let removed = state.sealed
             try FileSystem.unlink(self.folder.path(state.active.baseOffset, .log))
             try SegmentRecovery.removeAllIndexes(state.active.baseOffset, self.folder)
@@ -186,8 +196,9 @@ extension PartitionLog {
             state.readEnds.removeAll()
             state.mustTruncate = false
             state.syncTruncated()
-            state.needsMark = true
+            self.changed(&state)
             state.marked = nil
+            state.closedEnd = -1
             return removed
         }
         for segment in removed {

@@ -59,6 +59,7 @@ extension PartitionLog {
         for attempt in 0..<2 {
             do throws(IOError) {
                 let snapshot = try self.state.withLock { state throws(IOError) -> Snapshot in
+                    if state.isUnverified { try self.verify(&state) }
                     var sources = state.sealed.map { Source.sealed($0) }
                     if state.active.size > 0 {
                         // With its time index complete in the file a search needs nothing of the memory. Where it cannot

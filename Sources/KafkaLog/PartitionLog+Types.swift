@@ -35,6 +35,9 @@ package struct LogEnvironment: Sendable {
     package var report: @Sendable (LogNotice) -> Void
     /// Closes files that are not needed at the moment, where the process can open no more. To be called without a lock.
     let fileRelief = FileRelief()
+    let changes = ChangedLogs()
+    /// Where changes of segment lists are noted.
+    var marks = MarksOfFolders()
     package let events = LogEvents()
     /// Carries out the syncs that somebody waits for, many at once.
     package var syncs: any BackgroundExecutor

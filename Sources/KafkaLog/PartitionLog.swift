@@ -23,7 +23,10 @@ package final class PartitionLog: Sendable {
     }
 
     struct State: Sendable {
-        var config: LogConfig
+        var sharedConfig: SharedLogConfig
+        var config: LogConfig {
+            @inline(__always) _read { yield self.sharedConfig.value }
+        }
         var status = Status.open
         var logStartOffset: Int64
         var logEndOffset: Int64
@@ -54,6 +57,15 @@ package final class PartitionLog: Sendable {
         /// Where the last mark was taken; nil where it must be taken anew, however little has changed.
         var marked: (base: Int64, position: Int)?
         var markRoundsLeftOut = 0
+        /// It is among `LogEnvironment.changes`.
+        var isListed = false
+        /// Counts the changes of the list of segments, and which of its versions the marks file has.
+        var listVersion: UInt32 = 0
+        var listNoted: UInt32 = 0
+        /// Taken over with a mark; nobody has looked at the files yet. See `verify`.
+        var isUnverified = false
+        /// The log end with which the folder was left as a clean shutdown leaves it; -1: with none.
+        var closedEnd: Int64 = -1
 
         /// Whether so little has changed since the last mark that the next may wait.
         mutating func putsMarkOff(bytes: Int, rounds: Int) -> Bool {
@@ -82,11 +94,26 @@ package final class PartitionLog: Sendable {
 
     // MARK: offsets
 
-    package var snapshot: LogOffsets { self.state.withLock { $0.offsets } }
+    package var snapshot: LogOffsets {
+        self.state.withLock { state in
+            self.verifyIfNeeded(&state)
+            return state.offsets
+        }
+    }
 
-    package var logEndOffset: Int64 { self.state.withLock { $0.logEndOffset } }
+    package var logEndOffset: Int64 {
+        self.state.withLock { state in
+            self.verifyIfNeeded(&state)
+            return state.logEndOffset
+        }
+    }
 
-    package var highWatermark: Int64 { self.state.withLock { $0.highWatermark } }
+    package var highWatermark: Int64 {
+        self.state.withLock { state in
+            self.verifyIfNeeded(&state)
+            return state.highWatermark
+        }
+    }
 
     /// All before it survives a power cut.
     package var recoveryPoint: Int64 { self.state.withLock { $0.recoveryPoint } }
@@ -116,7 +143,7 @@ package final class PartitionLog: Sendable {
             if config.segmentJitterMs != state.config.segmentJitterMs || config.segmentMs != state.config.segmentMs {
                 state.active.rollJitterMs = Self.jitter(config)
             }
-            state.config = config
+            state.sharedConfig = .shared(config)
             return state.applyFlushBeforeAck(isOpening: false)
         }
         if mustSync { self.scheduleSync() }
@@ -135,7 +162,10 @@ package final class PartitionLog: Sendable {
     /// Where an epoch ended, for OffsetForLeaderEpoch: the largest epoch at or below the one asked for and the offset at
     /// which the next one begins. (-1, -1) where it is not known (KIP-101, KIP-279).
     package func endOffset(forEpoch epoch: Int32) -> (epoch: Int32, endOffset: Int64) {
-        self.state.withLock { $0.epochs.endOffset(forEpoch: epoch, logEndOffset: $0.logEndOffset) }
+        self.state.withLock { state in
+            self.verifyIfNeeded(&state)
+            return state.epochs.endOffset(forEpoch: epoch, logEndOffset: state.logEndOffset)
+        }
     }
 
     /// The epoch of the batch that holds an offset; nil where it is not known.
@@ -147,7 +177,7 @@ package final class PartitionLog: Sendable {
     package func assignLeaderEpoch(_ epoch: Int32) {
         self.state.withLock { state in
             state.epochs.assign(epoch: epoch, startOffset: state.logEndOffset)
-            state.needsMark = true
+            self.changed(&state)
         }
     }
 
@@ -156,7 +186,9 @@ package final class PartitionLog: Sendable {
     /// Forgets producers that have been silent for producer.id.expiration.ms.
     package func expireProducers(now: Int64) {
         self.state.withLock { state in
+            let before = state.producers.count
             state.producers.expire(now: now, expirationMs: self.environment.producerIDExpirationMs)
+            if state.producers.count != before { self.changed(&state) }
         }
     }
 

@@ -30,13 +30,16 @@ struct PartitionMark: Sendable {
     var transactionEntries: [AbortedTransaction]
     /// The leader epochs; empty where there are many, which are in their file then.
     var epochs: [LeaderEpochCache.Entry]
+    /// How many segments are sealed, and of which list of them (`State.listVersion`).
+    var sealedCount = 0
+    var listVersion: UInt32 = 0
     /// With all batches that are remembered; a `.snapshot` has the last one of each producer only, and a producer that
     /// was cut off may send up to five again.
     var producers: [Int64: ProducerStateEntry]
 }
 
 extension PartitionMark {
-    private static let version: UInt8 = 3
+    private static let version: UInt8 = 4
     /// So many entries wait for their file.
     static let maxEntries = 64
     /// More leader epochs than these are in their file.
@@ -61,6 +64,8 @@ extension PartitionMark {
         bytes.put(Int64(self.offsetIndexCount))
         bytes.put(Int64(self.timeIndexCount))
         bytes.put(self.lastIndexedTimestamp)
+        bytes.put(UInt32(truncatingIfNeeded: self.sealedCount))
+        bytes.put(self.listVersion)
         bytes.put(UInt8(truncatingIfNeeded: self.offsetEntries.count))
         for entry in self.offsetEntries {
             bytes.put(entry.relativeOffset)
@@ -104,8 +109,9 @@ extension PartitionMark {
     }
 
     /// Nil where the bytes are no mark of this version.
-    init?(_ reader: inout BytesReader) {
-        guard reader.get(UInt8.self) == Self.version, let topic = reader.getString(),
+    /// - Parameter topic: the last mark's, whose name is shared where it is the same.
+    init?(_ reader: inout BytesReader, topic previous: String = "") {
+        guard reader.get(UInt8.self) == Self.version, let topic = reader.getString(sharing: previous),
             let number = reader.get(Int32.self),
             let high = reader.get(UInt64.self), let low = reader.get(UInt64.self), let start = reader.get(Int64.self),
             let end = reader.get(Int64.self), let recovery = reader.get(Int64.self), let base = reader.get(Int64.self),
@@ -113,7 +119,8 @@ extension PartitionMark {
             let crc = reader.get(UInt32.self), let timestamp = reader.get(Int64.self),
             let offset = reader.get(Int64.self), let sinceEntry = reader.get(Int64.self),
             let offsetCount = reader.get(Int64.self), let timeCount = reader.get(Int64.self),
-            let indexed = reader.get(Int64.self), let offsetEntries = Self.offsetEntries(&reader),
+            let indexed = reader.get(Int64.self), let sealedCount = reader.get(UInt32.self),
+            let listVersion = reader.get(UInt32.self), let offsetEntries = Self.offsetEntries(&reader),
             let timeEntries = Self.timeEntries(&reader), let transactionCount = reader.get(UInt32.self),
             let transactionEntries = Self.transactionEntries(&reader), let epochs = Self.epochs(&reader),
             let producerCount = reader.get(UInt32.self),
@@ -135,6 +142,8 @@ extension PartitionMark {
         self.offsetIndexCount = Int(offsetCount)
         self.timeIndexCount = Int(timeCount)
         self.lastIndexedTimestamp = indexed
+        self.sealedCount = Int(sealedCount)
+        self.listVersion = listVersion
         self.offsetEntries = offsetEntries
         self.timeEntries = timeEntries
         self.transactionIndexCount = Int(transactionCount)
@@ -273,6 +282,7 @@ extension PartitionLog {
                 timeEntries: Array(active.timeIndex.unwrittenEntries),
                 transactionIndexCount: active.transactionIndex.persisted,
                 transactionEntries: Array(active.transactionIndex.unwrittenEntries), epochs: epochs,
+                sealedCount: state.sealed.count, listVersion: state.listVersion,
                 producers: state.producers.producers)
         }
     }

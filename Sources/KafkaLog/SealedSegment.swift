@@ -57,6 +57,10 @@ final class SealedSegment: Sendable {
 
     private func open() throws(IOError) -> SegmentView {
         let file = try FileSystem.open(self.folder.path(self.baseOffset, .log), .read)
+        guard try FileSystem.size(file) >= self.size else {
+            // Cut behind our back.
+            throw IOError(.read, self.folder.path(self.baseOffset, .log), code: EBADMSG)
+        }
         let plain = SegmentView(
             baseOffset: self.baseOffset, file: file, end: self.size, offsetIndex: nil, timeIndex: nil)
         if let view = try self.openIndexes(plain) { return view }

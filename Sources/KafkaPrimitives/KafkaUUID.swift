@@ -24,11 +24,14 @@
     }
 
     /// Reads the text form: 22 characters of URL-safe base64, with or without the padding "==". Anything else: nil.
-    package init?(_ base64url: some StringProtocol) {
+    package init?(_ base64url: some StringProtocol) { self.init(base64URL: base64url.utf8) }
+
+    /// As `init(_:)`, of the text's bytes.
+    package init?(base64URL bytes: some Sequence<UInt8>) {
         var high: UInt64 = 0
         var low: UInt64 = 0
         var count = 0
-        for byte in base64url.utf8 {
+        for byte in bytes {
             if count >= 22 {
                 guard byte == UInt8(ascii: "="), count < 24 else { return nil }
                 count += 1

@@ -66,7 +66,9 @@ import Testing
             contents(data + "/a-topic-3/partition.metadata")
                 == Array("version: 0\ntopic_id: \(KafkaUUID(high: 1, low: 2))".utf8))
         let manager = try self.open()
-        #expect(try self.load(manager) == LogManager.LoadReport(partitions: 5, bytesScanned: 0, bytesCut: 0))
+        #expect(
+            try self.load(manager)
+                == LogManager.LoadReport(partitions: 5, bytesScanned: 0, bytesCut: 0, foldersRead: 5))
         #expect(!FileSystem.exists(data + "/.kafka_cleanshutdown"))
         try self.check(manager)
     }
@@ -83,7 +85,9 @@ import Testing
         try FileSystem.unlink(data + "/" + BootMarks.name)
         write(Array("{\"version\":0,\"brokerEpoch\":423}".utf8), to: data + "/.kafka_cleanshutdown")
         let manager = try self.open()
-        #expect(try self.load(manager) == LogManager.LoadReport(partitions: 5, bytesScanned: 0, bytesCut: 0))
+        #expect(
+            try self.load(manager)
+                == LogManager.LoadReport(partitions: 5, bytesScanned: 0, bytesCut: 0, foldersRead: 5))
         for log in manager.allLogs {
             #expect(log.logEndOffset == 20)
             #expect(try log.append(batch(1, producer: ProducerStamp(id: 7, sequence: 19))).get().isDuplicate)
@@ -113,7 +117,7 @@ import Testing
             let old = try BootMarks.read(directory: data)
             #expect(old.marks.count == 5 && old.bootID == FileSystem.bootID())
             let marks = BootMarks(directory: data)
-            try marks.rewrite(bootID: "another", nonce: "", marks: Array(old.marks.values), durable: false)
+            try marks.rewrite(bootID: "another boot", nonce: "", durable: false) { (old.marks.values, []) }
             bytes.put(UInt8(0))
         }
         let manager = try self.open()
@@ -219,6 +223,7 @@ import Testing
         let again = try self.open()
         _ = try again.load(
             now: 1000, topicID: { $0.topic == "a-topic" ? known : id }, config: { _, _ in LogConfig() })
+        again.tick(now: 1001)
         for index in 0..<2 {
             #expect(again.log(for: self.partition(index))?.topicID == known)
             #expect(try again.log(for: self.partition(index))?.folder.readTopicID() == known)

@@ -116,7 +116,7 @@ extension PartitionLog {
         return self.state.withLock { state in
             if !isSyncedLater { state.isFolderSynced = true }
             state.recoveryPoint = min(max(state.recoveryPoint, plan.recoveryPoint), state.logEndOffset)
-            state.needsMark = true
+            self.changed(&state)
             return isSyncedLater ? SyncOutcome() : state.synced(upTo: plan.recoveryPoint)
         }
     }

@@ -30,6 +30,8 @@ private struct MetadataApplication {
     private var delta = MetadataDelta()
     private var builders: [String: Builder] = [:]
     private var namesByID: [KafkaUUID: String] = [:]
+    /// Most partitions of a topic are registered alike: read once, and once in memory.
+    private var lastRegistration: (value: [UInt8], registration: PartitionRegistration)?
 
     init(image: MetadataImage) {
         self.image = image
@@ -117,7 +119,7 @@ private struct MetadataApplication {
     }
 
     private mutating func partition(_ id: KafkaUUID, _ index: Int32, _ entry: MetadataEntry?) {
-        let registration = entry.map { PartitionRegistration(record: MetadataRecord($0.value)) }
+        let registration = entry.map { self.registration($0.value) }
         if self.namesByID[id] == nil, let topic = self.content.topicsByID[id] { self.edit(topic) }
         if let name = self.namesByID[id] {
             self.builders[name]?.partitions[index] = registration
@@ -125,6 +127,13 @@ private struct MetadataApplication {
             self.content.orphanPartitions[id, default: [:]][index] = registration
             if self.content.orphanPartitions[id]?.isEmpty == true { self.content.orphanPartitions[id] = nil }
         }
+    }
+
+    private mutating func registration(_ value: [UInt8]) -> PartitionRegistration {
+        if let last = self.lastRegistration, last.value == value { return last.registration }
+        let registration = PartitionRegistration(record: MetadataRecord(value))
+        self.lastRegistration = (value, registration)
+        return registration
     }
 
     private mutating func topicConfig(_ name: String, _ entry: MetadataEntry?) {

@@ -39,6 +39,11 @@ enum ParsedMetadataKey {
     case unknown
 
     init(_ key: MetadataKey) {
+        // Nearly all keys are of partitions.
+        if let partition = Self.partition(key.bytes) {
+            self = partition
+            return
+        }
         let text = String(decoding: key.bytes, as: UTF8.self)
         func rest(_ prefix: String) -> Substring? { text.hasPrefix(prefix) ? text.dropFirst(prefix.count) : nil }
         self = .unknown
@@ -60,5 +65,23 @@ enum ParsedMetadataKey {
         } else if let id = rest(MetadataKeys.brokerPrefix) {
             if let id = Int32(id) { self = .broker(id) }
         }
+    }
+
+    private static let partitionPrefix = Array(MetadataKeys.partitionPrefix.utf8)
+
+    /// `partitions/`, an id of 22 characters, a slash, a number; nil: look again.
+    private static func partition(_ bytes: [UInt8]) -> ParsedMetadataKey? {
+        let idStart = self.partitionPrefix.count
+        let idEnd = idStart + 22
+        guard bytes.count > idEnd + 1, bytes.count <= idEnd + 10, bytes[idEnd] == UInt8(ascii: "/"),
+            bytes.starts(with: self.partitionPrefix)
+        else { return nil }
+        var index: Int32 = 0
+        for byte in bytes[(idEnd + 1)...] {
+            guard UInt8(ascii: "0")...UInt8(ascii: "9") ~= byte else { return nil }
+            index = index &* 10 &+ Int32(byte &- UInt8(ascii: "0"))
+        }
+        guard let id = KafkaUUID(base64URL: bytes[idStart..<idEnd]) else { return nil }
+        return .partition(id, index)
     }
 }
