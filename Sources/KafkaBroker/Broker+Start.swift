@@ -22,9 +22,10 @@ extension Broker {
         } catch {
             throw BrokerError(error.description)
         }
-        // Both take a while with very many partitions: at the same time.
-        logManager.prepareToLoad()
-        let (metadata, image) = try openMetadata(logManager, config)
+        // Both take a while with very many partitions: at the same time. But for a folder of Kafka's, which may turn out
+        // not to be usable and is then to be left as it was.
+        if !logManager.directories.contains(where: \.hasKafkaMetadata) { logManager.prepareToLoad() }
+        let (metadata, image) = try openMetadata(logManager, config, logger)
         let loops = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
         let broker = Broker(
             config: config.with(
@@ -48,11 +49,11 @@ extension Broker {
     private static let syncThreads = 16
 
     private static func openMetadata(
-        _ logManager: LogManager, _ config: KafkaConfig
+        _ logManager: LogManager, _ config: KafkaConfig, _ logger: Logger
     ) throws(BrokerError) -> (MetadataManager, MetadataImage) {
         let path = logManager.directories[0].path + "/" + LocalMetadataStore.sqliteFileName
+        let store = try self.openStore(logManager, config, logger)
         do throws(MetadataStoreError) {
-            let store = try LocalMetadataStore.sqlite(path: path)
             let metadata = MetadataManager(store: store)
             let image = try metadata.start()
             if let known = image.clusterID, known != logManager.clusterID {

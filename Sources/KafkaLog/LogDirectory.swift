@@ -9,8 +9,6 @@ package enum LogDirectoryError: Error, Sendable, CustomStringConvertible {
     case otherNode(String, found: String, expected: Int32)
     case unsupportedVersion(String, String)
     case damagedMetaProperties(String, String)
-    /// It has a log of Kafka's controllers, whose topics we cannot adopt yet.
-    case kafkaFolder(String)
     case notWritable(String, IOError)
     case io(String, IOError)
 
@@ -26,8 +24,6 @@ package enum LogDirectoryError: Error, Sendable, CustomStringConvertible {
             "data folder \(path): meta.properties has version \(version); only version 1 is known"
         case .damagedMetaProperties(let path, let what):
             "data folder \(path): meta.properties: \(what)"
-        case .kafkaFolder(let path):
-            "data folder \(path) was written by Apache Kafka (it has __cluster_metadata-0), which cannot be opened yet"
         case .notWritable(let path, let error):
             "data folder \(path) cannot be written to: \(String(cString: strerror(error.code)))"
         case .io(let path, let error):
@@ -101,8 +97,14 @@ extension String {
 package final class LogDirectory: Sendable {
     package let path: String
     package let properties: MetaProperties
+    /// `directory.id`
+    package var id: KafkaUUID { self.properties.directoryID }
     /// The folder was closed cleanly before this start.
     package let wasClean: Bool
+    /// Apache Kafka has written here: the log of its controllers is in the folder.
+    package let hasKafkaMetadata: Bool
+    /// This start made the file `.lock`.
+    private let isLockNew: Bool
     let marks: BootMarks
     /// Nil when the folder has been given up.
     private let lock: Mutex<LogFile?>
@@ -112,16 +114,33 @@ package final class LogDirectory: Sendable {
     static let logStartOffsets = "log-start-offset-checkpoint"
     static let highWatermarks = "replication-offset-checkpoint"
 
-    private init(path: String, properties: MetaProperties, wasClean: Bool, lock: LogFile) {
+    private init(
+        path: String, properties: MetaProperties, wasClean: Bool, hasKafkaMetadata: Bool, lock: LogFile, isLockNew: Bool
+    ) {
         self.path = path
         self.properties = properties
         self.wasClean = wasClean
+        self.hasKafkaMetadata = hasKafkaMetadata
+        self.isLockNew = isLockNew
         self.lock = Mutex(lock)
         self.marks = BootMarks(directory: path)
     }
 
     /// Gives the folder up: another process, or another broker in this one, may open it.
     func releaseLock() { self.lock.withLock { $0 = nil } }
+
+    /// Gives the folder up and leaves it as it was found.
+    func abandon() {
+        if self.isLockNew { try? FileSystem.unlink(self.path + "/.lock") }
+        self.releaseLock()
+    }
+
+    /// Writes `meta.properties` where the folder came without one or without an id of its own. Not before it is known
+    /// that the folder can be used.
+    package func completeProperties() throws(LogDirectoryError) {
+        guard self.hasKafkaMetadata, try MetaProperties.read(self.path) != self.properties else { return }
+        do throws(IOError) { try self.properties.write(self.path) } catch { throw .io(self.path, error) }
+    }
 
     /// Checks, locks and, where it is new, makes a data folder.
     /// - Parameter clusterID: nil takes what the folder says, and for a new folder `newClusterID`.
@@ -130,7 +149,10 @@ package final class LogDirectory: Sendable {
     ) throws(LogDirectoryError) -> LogDirectory {
         // First what changes nothing: a folder that is not ours is left as it is.
         let found = try MetaProperties.read(path)
-        if FileSystem.exists(path + "/__cluster_metadata-0") { throw .kafkaFolder(path) }
+        let hasKafkaMetadata = FileSystem.exists(path + "/" + KafkaFolder.metadataLog)
+        if hasKafkaMetadata, found == nil {
+            throw .damagedMetaProperties(path, "missing, though the folder has \(KafkaFolder.metadataLog)")
+        }
         if let found {
             if let clusterID, clusterID != found.clusterID {
                 throw .otherCluster(path, found: found.clusterID, expected: clusterID)
@@ -141,6 +163,7 @@ package final class LogDirectory: Sendable {
             try FileSystem.makeDirectories(path)
             guard FileSystem.isWritable(path) else { throw IOError(.open, path) }
             let lockPath = path + "/.lock"
+            let isLockNew = !FileSystem.exists(lockPath)
             let lock = try FileSystem.open(lockPath, .create)
             guard try FileSystem.lock(lock, path: lockPath) else { throw IOError(.lock, path, code: EAGAIN) }
             let wasClean = FileSystem.exists(path + "/" + Self.cleanShutdown)
@@ -150,9 +173,11 @@ package final class LogDirectory: Sendable {
                     clusterID: clusterID ?? newClusterID(), nodeID: nodeID, directoryID: KafkaUUID.zero)
             if found == nil || properties.directoryID == KafkaUUID.zero {
                 properties.directoryID = Self.randomID()
-                try properties.write(path)
+                if !hasKafkaMetadata { try properties.write(path) }
             }
-            return LogDirectory(path: path, properties: properties, wasClean: wasClean, lock: lock)
+            return LogDirectory(
+                path: path, properties: properties, wasClean: wasClean, hasKafkaMetadata: hasKafkaMetadata, lock: lock,
+                isLockNew: isLockNew)
         } catch {
             switch (error.call, error.code) {
             case (.lock, EAGAIN): throw .inUse(path)

@@ -31,7 +31,7 @@ extension LogManager {
             let path = directory.path + "/" + name
             if name.hasSuffix("-delete") {
                 contents.deleted.append(path)
-            } else if let partition = TopicPartition(directoryName: name) {
+            } else if name != KafkaFolder.metadataLog, let partition = TopicPartition(directoryName: name) {
                 if contents.marks.marks[partition] != nil {
                     contents.partitions.append(partition)
                 } else if try FileSystem.status(path)?.isDirectory == true {

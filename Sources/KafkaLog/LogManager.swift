@@ -127,6 +127,9 @@ package final class LogManager: Sendable {
         return manager
     }
 
+    /// Instead of `load`: gives the folders up as they were found.
+    package func abandon() { for directory in self.directories { directory.abandon() } }
+
     deinit {
         // They hold this list, and it them.
         _ = self.environment.changes.take()

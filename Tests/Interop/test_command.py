@@ -362,7 +362,7 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 
 
 def test_a_folder_of_a_kafka(tmp_path):
-    """Ottla does not read KRaft's metadata log yet: it says so and leaves the folder alone."""
+    """What is no metadata log, or a damaged one, is refused, and the folder left alone (see test_kafka_folders.py)."""
     folder = tmp_path / "kafka"
     (folder / "__cluster_metadata-0").mkdir(parents=True)
     (folder / "__cluster_metadata-0" / "00000000000000000000.log").write_bytes(b"\0" * 100)

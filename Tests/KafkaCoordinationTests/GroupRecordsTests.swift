@@ -107,6 +107,15 @@ import Testing
         #expect((0..<50).contains(partition))
     }
 
+    /// Where Kafka 4.3 had put them. Half of the hashes are negative: it is their amount that counts.
+    @Test(arguments: [
+        ("consumer-static", 0), ("consumer-empty", 1), ("simple", 1), ("classic-empty", 2), ("classic-librdkafka", 2),
+        ("share-group", 2), ("classic-live", 4), ("simple-partly-deleted", 4), ("txn-group", 4), ("deleted-group", 4),
+    ])
+    func partitionsOfRecordedGroups(_ group: String, _ expected: Int32) {
+        #expect(GroupCoordinator.partition(for: group, of: 5) == expected)
+    }
+
     @Test func subscriptionsAreCheckedBeforeTheyAreRead() {
         func topics(_ bytes: [UInt8]) -> Set<String>? {
             var topics: Set<String> = []

@@ -316,7 +316,9 @@ import Testing
         write(Array("#\n#Tue Nov 24\nnode.id=1\nversion=1\ncluster.id=y-Tw\\=\n".utf8), to: path + "/meta.properties")
         #expect(try self.open().clusterID == "y-Tw=")
         try FileSystem.makeDirectory(path + "/__cluster_metadata-0")
-        try self.expectError { if case .kafkaFolder = $0 { true } else { false } }
+        #expect(try self.open().directories[0].hasKafkaMetadata)
+        try FileSystem.unlink(path + "/meta.properties")
+        try self.expectError { if case .damagedMetaProperties = $0 { true } else { false } }
     }
 
     @Test func aFileInTheWay() throws {

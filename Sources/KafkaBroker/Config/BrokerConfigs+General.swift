@@ -153,6 +153,9 @@ extension BrokerConfigs {
         ConfigDefinition("controller.listener.names", .list, ""),
         ConfigDefinition("sasl.mechanism.controller.protocol", .string, "GSSAPI"),
         ConfigDefinition("metadata.log.dir", .string, nil),
+        ConfigDefinition(
+            "ottla.adopt.without", .list, "", .listOf(KafkaAdoption.Leavable.allCases.map(\.rawValue)),
+            doc: "What a data folder of Apache Kafka may lose when it is opened: Ottla does not have it yet."),
         ConfigDefinition("metadata.log.segment.bytes", .int, "1073741824", .atLeast(8_388_608)),
         ConfigDefinition("metadata.log.segment.ms", .long, "604800000"),
         ConfigDefinition("metadata.max.retention.bytes", .long, "104857600"),

@@ -165,7 +165,8 @@ package final class GroupCoordinatorService: Sendable {
         let offsets = partition.log.snapshot
         let now = CoordinatorTime.current
         if loader.recordCount > 0 {
-            let (groups, count) = (loader.shard.groups.count, loader.shard.offsets.count)
+            let groups = loader.shard.groups.count + loader.shard.otherGroups.count
+            let count = loader.shard.offsets.count
             let name = "\(partition.topic)-\(partition.index)"
             let tookMs = now.monotonicMs - began.monotonicMs
             self.logger.info("loaded \(groups) groups and \(count) offsets of \(name) in \(tookMs) ms")

@@ -13,6 +13,8 @@ package struct CommittedOffset: Sendable, Hashable {
     package var expireTimestampMs: Int64?
     /// Zero: unknown. Another topic of the same name does not inherit the offset.
     package var topicID: KafkaUUID
+    /// Where the commit stands in `__consumer_offsets`; -1: nowhere yet.
+    package var recordOffset: Int64 = -1
 
     package init(
         offset: Int64, leaderEpoch: Int32 = -1, metadata: String = "", commitTimestampMs: Int64,

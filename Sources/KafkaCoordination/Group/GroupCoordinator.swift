@@ -19,7 +19,8 @@ package final class GroupCoordinator: Sendable {
             partitions: partitions, commitTimeoutMs: config.offsetCommitTimeoutMs, note: note)
     }
 
-    /// The partition of `__consumer_offsets` in which a group lives: Java's hash of its id, without the sign.
+    /// The partition of `__consumer_offsets` in which a group lives: the amount of Java's hash of its id, 0 for the one
+    /// hash that has none.
     package func partition(for groupID: String) -> Int32 {
         Self.partition(for: groupID, of: self.runtime.partitionCount)
     }
@@ -27,7 +28,8 @@ package final class GroupCoordinator: Sendable {
     package static func partition(for groupID: String, of count: Int) -> Int32 {
         var hash: Int32 = 0
         for unit in groupID.utf16 { hash = hash &* 31 &+ Int32(unit) }
-        return count == 0 ? 0 : Int32(Int(hash & 0x7fff_ffff) % count)
+        guard count > 0, hash != .min else { return 0 }
+        return Int32(clamping: Int(hash.magnitude) % count)
     }
 
     package func perform(

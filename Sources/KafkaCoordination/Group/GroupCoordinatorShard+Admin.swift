@@ -14,7 +14,9 @@ extension GroupCoordinatorShard {
                 response.groupState = ClassicGroup.State.dead.rawValue
                 if apiVersion >= 6 {
                     response.errorCode = .groupIDNotFound
-                    response.errorMessage = "Group \(groupID) not found."
+                    response.errorMessage =
+                        self.otherGroups[groupID] == nil
+                        ? "Group \(groupID) not found." : "Group \(groupID) is not a classic group."
                 }
                 return response
             }
@@ -45,19 +47,24 @@ extension GroupCoordinatorShard {
         let states = Set(request.statesFilter.map { $0.lowercased() })
         let types = Set(request.typesFilter.map { $0.lowercased() })
         var response = ListGroupsResponse()
-        if types.isEmpty || types.contains(Self.groupType) {
-            response.groups = self.groups.values
-                .filter { states.isEmpty || states.contains($0.state.rawValue.lowercased()) }
-                .sorted { $0.groupID < $1.groupID }
-                .map { group in
-                    var listed = ListGroupsResponse.ListedGroup()
-                    listed.groupID = group.groupID
-                    listed.protocolType = group.protocolType ?? ""
-                    listed.groupState = group.state.rawValue
-                    listed.groupType = Self.groupType
-                    return listed
-                }
+        func list(_ groupID: String, _ type: String, _ state: String, _ protocolType: String) {
+            guard types.isEmpty || types.contains(type), states.isEmpty || states.contains(state.lowercased()) else {
+                return
+            }
+            var listed = ListGroupsResponse.ListedGroup()
+            listed.groupID = groupID
+            listed.protocolType = protocolType
+            listed.groupState = state
+            listed.groupType = type
+            response.groups.append(listed)
         }
+        for group in self.groups.values {
+            list(group.groupID, Self.groupType, group.state.rawValue, group.protocolType ?? "")
+        }
+        for (groupID, group) in self.otherGroups {
+            list(groupID, group.kind.rawValue, group.stateName, group.kind.rawValue)
+        }
+        response.groups.sort { $0.groupID < $1.groupID }
         effects.readsState = true
         effects.reply(ticket, .listGroups(response))
     }
@@ -70,15 +77,20 @@ extension GroupCoordinatorShard {
             result.groupID = groupID
             if let group = self.groups[groupID] {
                 if group.state == .empty {
-                    for (topic, partitions) in (self.offsets[groupID] ?? [:]).sorted(by: { $0.key < $1.key }) {
-                        for partition in partitions.keys.sorted() {
-                            effects.records.append(
-                                GroupRecords.offsetCommit(groupID, topic: topic, partition: partition, nil))
-                        }
-                    }
+                    self.deleteOffsets(of: groupID, &effects)
                     effects.records.append(GroupRecords.groupMetadata(groupID, nil))
                 } else {
                     result.errorCode = .nonEmptyGroup
+                }
+            } else if let group = self.otherGroups[groupID] {
+                if !group.isEmpty {
+                    result.errorCode = .nonEmptyGroup
+                } else if group.kind == .consumer {
+                    self.deleteOffsets(of: groupID, &effects)
+                    effects.records += OtherGroup.tombstones(ofConsumerGroup: groupID)
+                } else {
+                    // More than its records here would have to go.
+                    result.errorCode = .unsupportedVersion
                 }
             } else {
                 result.errorCode = .groupIDNotFound
@@ -87,5 +99,19 @@ extension GroupCoordinatorShard {
         }
         effects.isAtomic = false
         effects.reply(ticket, .deleteGroups(results))
+    }
+
+    /// Tombstones for all offsets of a group, those of open transactions included.
+    private func deleteOffsets(of groupID: String, _ effects: inout GroupEffects) {
+        let committed = self.offsets[groupID] ?? [:]
+        for (topic, partitions) in committed.sorted(by: { $0.key < $1.key }) {
+            for partition in partitions.keys.sorted() {
+                effects.records.append(GroupRecords.offsetCommit(groupID, topic: topic, partition: partition, nil))
+            }
+        }
+        for (topic, partition) in self.pendingOffsets.partitions(of: groupID)
+        where committed[topic]?[partition] == nil {
+            effects.records.append(GroupRecords.offsetCommit(groupID, topic: topic, partition: partition, nil))
+        }
     }
 }

@@ -40,6 +40,10 @@ extension GroupCoordinatorShard {
         guard group.supports(protocolType: request.protocolType, protocols: request.protocols) else {
             return refuse(.inconsistentGroupProtocol)
         }
+        if let error = self.refusalOfJoin(request.groupID) { return refuse(error) }
+        if self.otherGroups[request.groupID] != nil {
+            effects.records += OtherGroup.tombstones(ofConsumerGroup: request.groupID)
+        }
         effects.records.append(GroupRecords.groupMetadata(request.groupID, group.value(nowMs: now.wallMs)))
         effects.continuation = .joinCreated(request, origin, ticket)
     }

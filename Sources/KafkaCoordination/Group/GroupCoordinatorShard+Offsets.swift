@@ -48,6 +48,7 @@ extension GroupCoordinatorShard {
 
     private func validateCommit(_ request: OffsetCommitRequest, _ apiVersion: Int16) -> ErrorCode? {
         let generation = request.generationIDOrMemberEpoch
+        if let error = self.refusalOfCommit(request.groupID, generation: generation) { return error }
         guard let group = self.groups[request.groupID] else {
             // Without a generation: a program that only stores its offsets here. Its group comes into being.
             if generation < 0 { return nil }
@@ -70,12 +71,17 @@ extension GroupCoordinatorShard {
     // MARK: OffsetFetch
 
     /// Null topics are all topics. A group that is not there has no offsets; that is not an error.
+    /// - Parameter requireStable: an offset that a transaction may be about to change is an error (KIP-447).
     mutating func offsetFetch(
-        _ request: OffsetFetchRequest.Group, _ ticket: ReplyTicket, _ effects: inout GroupEffects
+        _ request: OffsetFetchRequest.Group, requireStable: Bool, _ ticket: ReplyTicket, _ effects: inout GroupEffects
     ) {
         var response = OffsetFetchResponse.Group()
         response.groupID = request.groupID
         let committed = self.offsets[request.groupID]
+        let pending = self.pendingOffsets
+        func isUnstable(_ topic: String, _ index: Int32) -> Bool {
+            requireStable && pending.contains(request.groupID, topic, index)
+        }
         if let topics = request.topics {
             response.topics = topics.map { topic in
                 let partitions = committed?[topic.name]
@@ -83,7 +89,8 @@ extension GroupCoordinatorShard {
                 topicResponse.name = topic.name
                 topicResponse.topicID = topic.topicID
                 topicResponse.partitions = topic.partitionIndexes.map { index in
-                    Self.fetched(index, partitions?[index].flatMap { $0.belongs(to: topic.topicID) ? $0 : nil })
+                    if isUnstable(topic.name, index) { return Self.unstable(index) }
+                    return Self.fetched(index, partitions?[index].flatMap { $0.belongs(to: topic.topicID) ? $0 : nil })
                 }
                 return topicResponse
             }
@@ -91,12 +98,20 @@ extension GroupCoordinatorShard {
             response.topics = committed.sorted { $0.key < $1.key }.map { name, partitions in
                 var topicResponse = OffsetFetchResponse.Topics()
                 topicResponse.name = name
-                topicResponse.partitions = partitions.sorted { $0.key < $1.key }.map(Self.fetched)
+                topicResponse.partitions = partitions.sorted { $0.key < $1.key }.map { index, committed in
+                    isUnstable(name, index) ? Self.unstable(index) : Self.fetched(index, committed)
+                }
                 return topicResponse
             }
         }
         effects.readsState = true
         effects.reply(ticket, .offsetFetch(response))
+    }
+
+    private static func unstable(_ index: Int32) -> OffsetFetchResponse.Partitions {
+        var response = Self.fetched(index, nil)
+        response.errorCode = .unstableOffsetCommit
+        return response
     }
 
     private static func fetched(_ index: Int32, _ committed: CommittedOffset?) -> OffsetFetchResponse.Partitions {
@@ -118,25 +133,29 @@ extension GroupCoordinatorShard {
             response.errorCode = .invalidGroupID
             return effects.reply(ticket, .offsetDelete(response))
         }
-        guard let group = self.groups[request.groupID] else {
+        let group = self.groups[request.groupID]
+        let other = self.otherGroups[request.groupID]
+        guard group != nil || other?.kind == .consumer else {
             response.errorCode = .groupIDNotFound
             return effects.reply(ticket, .offsetDelete(response))
         }
         // What the members of other kinds of groups are about is not known.
-        guard group.state == .empty || group.usesConsumerProtocol else {
+        guard group.map({ $0.state == .empty || $0.usesConsumerProtocol }) ?? (other?.isEmpty == true) else {
             response.errorCode = .nonEmptyGroup
             return effects.reply(ticket, .offsetDelete(response))
         }
         response.topics = request.topics.map { topic in
             var topicResponse = OffsetDeleteResponse.Topic()
             topicResponse.name = topic.name
-            let isSubscribed = group.isSubscribed(to: topic.name)
+            let isSubscribed = group?.isSubscribed(to: topic.name) ?? false
             topicResponse.partitions = topic.partitions.map { partition in
                 var partitionResponse = OffsetDeleteResponse.Partition()
                 partitionResponse.partitionIndex = partition.partitionIndex
                 if isSubscribed {
                     partitionResponse.errorCode = .groupSubscribedToTopic
-                } else if self.offsets[request.groupID]?[topic.name]?[partition.partitionIndex] != nil {
+                } else if self.offsets[request.groupID]?[topic.name]?[partition.partitionIndex] != nil
+                    || self.pendingOffsets.contains(request.groupID, topic.name, partition.partitionIndex)
+                {
                     effects.records.append(
                         GroupRecords.offsetCommit(
                             request.groupID, topic: topic.name, partition: partition.partitionIndex, nil))
@@ -172,6 +191,13 @@ extension GroupCoordinatorShard {
                 }
             }
         }
+        let names = Set(topics.map(\.name))
+        for groupID in self.pendingOffsets.groups.sorted() {
+            for (topic, partition) in self.pendingOffsets.partitions(of: groupID)
+            where names.contains(topic) && self.offsets[groupID]?[topic]?[partition] == nil {
+                effects.records.append(GroupRecords.offsetCommit(groupID, topic: topic, partition: partition, nil))
+            }
+        }
         effects.isAtomic = false
         effects.reply(ticket, .topicsDeleted(.none))
     }
@@ -179,9 +205,17 @@ extension GroupCoordinatorShard {
     /// One pass over the groups, or a part of one: writes tombstones for offsets whose retention is over and for
     /// empty groups that have none left.
     mutating func expireOffsets(_ now: CoordinatorTime, _ effects: inout GroupEffects) {
-        if self.expirationQueue.isEmpty { self.expirationQueue = self.groups.keys.sorted(by: >) }
+        if self.expirationQueue.isEmpty {
+            let others = self.otherGroups.filter { $0.value.kind == .consumer && $0.value.isEmpty }.keys
+            self.expirationQueue = (Array(self.groups.keys) + others).sorted(by: >)
+        }
         while effects.records.count < self.config.maxExpiredOffsetsAPass, let groupID = self.expirationQueue.popLast() {
-            guard let group = self.groups[groupID] else { continue }
+            guard let group = self.groups[groupID] else {
+                if self.otherGroups[groupID]?.isEmpty == true, self.expireSingleOffsets(of: groupID, now, &effects) {
+                    effects.records += OtherGroup.tombstones(ofConsumerGroup: groupID)
+                }
+                continue
+            }
             if self.expireOffsets(of: group, now, &effects), group.state == .empty, group.pendingJoinMembers.isEmpty {
                 effects.records.append(GroupRecords.groupMetadata(groupID, nil))
             }
@@ -197,7 +231,7 @@ extension GroupCoordinatorShard {
     private func expireOffsets(
         of group: ClassicGroup, _ now: CoordinatorTime, _ effects: inout GroupEffects
     ) -> Bool {
-        guard let committed = self.offsets[group.groupID] else { return true }
+        guard let committed = self.offsets[group.groupID] else { return !self.pendingOffsets.contains(group.groupID) }
         // An empty group keeps its offsets for the retention time after its last member left; members keep those
         // of the topics that they subscribe to; a group without members ever counts from each commit.
         let countsFromState: Bool
@@ -210,19 +244,40 @@ extension GroupCoordinatorShard {
         } else {
             return false
         }
-        var allExpired = true
+        var allExpired = !self.pendingOffsets.contains(group.groupID)
         for (topic, partitions) in committed.sorted(by: { $0.key < $1.key }) {
             if group.isSubscribed(to: topic) {
                 allExpired = false
                 continue
             }
-            for (partition, offset) in partitions.sorted(by: { $0.key < $1.key }) {
+            for (partition, offset) in partitions.sorted(by: { $0.key < $1.key })
+            where !self.pendingOffsets.contains(group.groupID, topic, partition) {
                 let base =
                     countsFromState
                     ? group.currentStateTimestampMs ?? offset.commitTimestampMs : offset.commitTimestampMs
                 if offset.isExpired(base: base, now: now.wallMs, retentionMs: self.config.offsetsRetentionMs) {
                     effects.records.append(
                         GroupRecords.offsetCommit(group.groupID, topic: topic, partition: partition, nil))
+                } else {
+                    allExpired = false
+                }
+            }
+        }
+        return allExpired
+    }
+
+    /// Of an empty consumer group (KIP-848), whose offsets each count from their commit. Returns whether no offset is left.
+    private func expireSingleOffsets(
+        of groupID: String, _ now: CoordinatorTime, _ effects: inout GroupEffects
+    ) -> Bool {
+        var allExpired = !self.pendingOffsets.contains(groupID)
+        for (topic, partitions) in (self.offsets[groupID] ?? [:]).sorted(by: { $0.key < $1.key }) {
+            for (partition, offset) in partitions.sorted(by: { $0.key < $1.key })
+            where !self.pendingOffsets.contains(groupID, topic, partition) {
+                if offset.isExpired(
+                    base: offset.commitTimestampMs, now: now.wallMs, retentionMs: self.config.offsetsRetentionMs)
+                {
+                    effects.records.append(GroupRecords.offsetCommit(groupID, topic: topic, partition: partition, nil))
                 } else {
                     allExpired = false
                 }

@@ -67,7 +67,10 @@ package struct GroupCoordinatorShard: CoordinatorShard {
     package let config: GroupCoordinatorConfig
     package internal(set) var groups: [String: ClassicGroup] = [:]
     package internal(set) var offsets = CommittedOffsets()
-    /// Records of kinds that are not ours (KIP-848, share and streams groups): left alone.
+    package internal(set) var pendingOffsets = PendingOffsets()
+    /// Groups of KIP-848, share and streams groups, by id. No id is in `groups` too.
+    package internal(set) var otherGroups: [String: OtherGroup] = [:]
+    /// Records of kinds that are not ours: left alone.
     package internal(set) var unknownRecordCount = 0
     package internal(set) var malformedRecordCount = 0
     /// Where the expiry goes on when one pass did not see all groups.
@@ -86,7 +89,8 @@ package struct GroupCoordinatorShard: CoordinatorShard {
         case .syncGroup(let request): self.syncGroup(request, ticket, now, &effects)
         case .leaveGroup(let request): self.leaveGroup(request, ticket, now, &effects)
         case .offsetCommit(let request, let version): self.offsetCommit(request, version, ticket, now, &effects)
-        case .offsetFetch(let request, _): self.offsetFetch(request, ticket, &effects)
+        case .offsetFetch(let request, let requireStable):
+            self.offsetFetch(request, requireStable: requireStable, ticket, &effects)
         case .offsetDelete(let request): self.offsetDelete(request, ticket, &effects)
         case .describeGroups(let groups, let version): self.describeGroups(groups, version, ticket, &effects)
         case .listGroups(let request): self.listGroups(request, ticket, &effects)
@@ -162,20 +166,20 @@ package struct GroupCoordinatorShard: CoordinatorShard {
     }
 
     /// The only way in which stored state changes, in life as on load.
-    package mutating func replay(_ record: CoordinatorRecord, offset: Int64) -> Bool {
+    package mutating func replay(_ record: CoordinatorRecord, offset: Int64, producerID: Int64?) -> Bool {
         switch GroupRecords.parse(record) {
-        case .offsetCommit(let groupID, let topic, let partition, let value?):
-            if self.groups[groupID] == nil {
-                // A group that only stores offsets (no member ever joined) has no record of its own.
-                self.groups[groupID] = ClassicGroup(groupID: groupID, nowMs: value.commitTimestamp)
-            }
-            self.offsets.set(groupID, topic, partition, CommittedOffset(value))
-        case .offsetCommit(let groupID, let topic, let partition, nil):
-            self.offsets.remove(groupID, topic, partition)
+        case .offsetCommit(let groupID, let topic, let partition, let value):
+            self.replay(
+                offset: value, groupID, topic, partition, recordOffset: offset, producerID: producerID)
         case .groupMetadata(let groupID, let value?):
+            self.otherGroups[groupID] = nil
             self.groups[groupID, default: ClassicGroup(groupID: groupID, nowMs: nil)].replay(value)
         case .groupMetadata(let groupID, nil):
             self.groups[groupID] = nil
+        case .otherGroup(let groupID, let kind, let isThere):
+            self.replay(otherGroup: groupID, kind, isThere: isThere)
+        case .otherMember(let groupID, let kind, let member, let isThere):
+            self.replay(otherMember: member, of: groupID, kind, isThere: isThere)
         case .other:
             self.unknownRecordCount += 1
         case .malformed:

@@ -4,11 +4,15 @@ import KafkaPrimitives
 /// The records of `__consumer_offsets`: a key begins with an int16 that says what it is, a value with an int16
 /// that says its version; then the message.
 package enum GroupRecords {
-    /// What a key says a record is. KIP-848, share and streams groups use 3 and above.
+    /// What a key says a record is. KIP-848, share and streams groups use 3 and above; see `OtherGroup`.
     package enum Parsed: Sendable, Equatable {
         /// nil: a tombstone.
         case offsetCommit(group: String, topic: String, partition: Int32, OffsetCommitValue?)
         case groupMetadata(group: String, GroupMetadataValue?)
+        /// A group that is not a classic one; false: its tombstone.
+        case otherGroup(group: String, OtherGroup.Kind, isThere: Bool)
+        /// A member of such a group.
+        case otherMember(group: String, OtherGroup.Kind, member: String, isThere: Bool)
         /// A kind that is not ours.
         case other(Int16)
         /// A kind of ours that cannot be read.
@@ -62,7 +66,7 @@ package enum GroupRecords {
             })
     }
 
-    private static func encode(_ message: some KafkaMessage, type: Int16, version: Int16) -> [UInt8] {
+    static func encode(_ message: some KafkaMessage, type: Int16, version: Int16) -> [UInt8] {
         withEncoded { writer in
             writer.writeInt16(type)
             message.encode(into: &writer, version: version)
@@ -86,7 +90,7 @@ package enum GroupRecords {
                     let key = try GroupMetadataKey(from: &reader, version: 0)
                     return .groupMetadata(group: key.group, try self.decodeValue(record.value))
                 default:
-                    return .other(type)
+                    return OtherGroup.parse(type, key: &reader, isThere: record.value != nil) ?? .other(type)
                 }
             } catch {
                 return .malformed("\(error)")

@@ -2,7 +2,7 @@ import KafkaPrimitives
 import KafkaRecords
 
 /// Rebuilds a shard from its partition, on a thread of the pool: nobody else sees the shard until the runtime is
-/// given it. Memory is the shard's own, one batch, and what open transactions have written.
+/// given it. Memory is the shard's own and one batch.
 package struct CoordinatorLoader<Shard: CoordinatorShard>: Sendable {
     package private(set) var shard: Shard
     package private(set) var recordCount = 0
@@ -11,8 +11,6 @@ package struct CoordinatorLoader<Shard: CoordinatorShard>: Sendable {
     package private(set) var faultCount = 0
     /// The offset after the last batch seen.
     package private(set) var nextOffset: Int64 = 0
-    /// Records of transactions that have not ended, by producer: they count when a marker says so.
-    private var openTransactions: [Int64: [(record: CoordinatorRecord, offset: Int64)]] = [:]
 
     package init(shard: Shard) {
         self.shard = shard
@@ -47,27 +45,19 @@ package struct CoordinatorLoader<Shard: CoordinatorShard>: Sendable {
                 continue
             }
             if header.isControl {
-                self.endTransaction(of: header.producerID, marker: ControlRecordType(key: key))
+                if let marker = ControlRecordType(key: key), marker == .commit || marker == .abort {
+                    self.shard.replayEndOfTransaction(
+                        producerID: header.producerID, isCommitted: marker == .commit)
+                }
                 continue
             }
             let record = CoordinatorRecord(key: Array(key), value: view.value.map(Array.init))
-            if header.isTransactional {
-                self.openTransactions[header.producerID, default: []].append((record, view.offset))
-            } else {
-                self.replay(record, view.offset)
+            self.recordCount += 1
+            let producerID = header.isTransactional ? header.producerID : nil
+            if !self.shard.replay(record, offset: view.offset, producerID: producerID) {
+                self.fault(view.offset, "record that cannot be read")
             }
         }
-    }
-
-    private mutating func endTransaction(of producerID: Int64, marker: ControlRecordType?) {
-        guard marker == .commit || marker == .abort else { return }
-        guard let records = self.openTransactions.removeValue(forKey: producerID), marker == .commit else { return }
-        for (record, offset) in records { self.replay(record, offset) }
-    }
-
-    private mutating func replay(_ record: CoordinatorRecord, _ offset: Int64) {
-        self.recordCount += 1
-        if !self.shard.replay(record, offset: offset) { self.fault(offset, "record that cannot be read") }
     }
 
     private mutating func fault(_ offset: Int64, _ description: String) {

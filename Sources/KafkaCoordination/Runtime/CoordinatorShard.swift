@@ -102,7 +102,11 @@ package protocol CoordinatorShard: Sendable {
         effects: inout CoordinatorEffects<Self>)
 
     /// Applies a record. Whatever its bytes, it must not trap; returns false for one that it could not use.
-    mutating func replay(_ record: CoordinatorRecord, offset: Int64) -> Bool
+    /// - Parameter producerID: of a record that is part of a transaction; it counts when the transaction is committed.
+    mutating func replay(_ record: CoordinatorRecord, offset: Int64, producerID: Int64?) -> Bool
+
+    /// A marker in the partition: the producer's transaction has ended.
+    mutating func replayEndOfTransaction(producerID: Int64, isCommitted: Bool)
 
     /// Everything is replayed: arms timers.
     mutating func loaded(now: CoordinatorTime, effects: inout CoordinatorEffects<Self>)

@@ -228,7 +228,8 @@ final class ActiveShard<Shard: CoordinatorShard> {
             case .appended(let appended):
                 self.endOffset = appended.endOffset
                 for (delta, record) in records[range].enumerated() {
-                    _ = self.shard.replay(record, offset: appended.firstOffset &+ Int64(delta))
+                    _ = self.shard.replay(
+                        record, offset: appended.firstOffset &+ Int64(delta), producerID: nil)
                 }
                 self.highWatermarkAdvanced(to: appended.highWatermark, &released)
             }

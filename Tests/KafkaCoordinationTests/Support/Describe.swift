@@ -81,6 +81,9 @@ func describe(_ reply: GroupCoordinatorShard.Reply) -> [String] {
 
 func describe(_ record: GroupRecords.Parsed) -> String {
     switch record {
+    case .otherGroup(let group, let kind, let isThere): "\(kind) group \(group)\(isThere ? "" : " deleted")"
+    case .otherMember(let group, let kind, let member, let isThere):
+        "\(kind) group \(group) member \(member)\(isThere ? "" : " deleted")"
     case .offsetCommit(let group, let topic, let partition, let value?):
         "Offset \(group) \(topic)-\(partition) = \(value.offset)"
             + (value.leaderEpoch == -1 ? "" : " epoch=\(value.leaderEpoch)")
