@@ -98,9 +98,21 @@ extension Broker {
         } catch {
             throw BrokerError(error.description)
         }
-        self.replicaManager.open(image.topics.map { self.spec(of: $0) })
+        self.replicaManager.open(image.topics.map { self.spec(of: $0) }, areNew: false)
+        self.replicaManager.logManager.onFailedFolder { [weak self] in self?.folderFailed($0) }
         self.groupCoordinator.follow()
         self.replicaManager.logManager.startMaintenance()
+    }
+
+    /// The folder's partitions are offline from now on, the others are served. Without the folder of the metadata, or any,
+    /// the broker ends.
+    private func folderFailed(_ folder: FailedFolder) {
+        self.replicaManager.takeOffline(folder.partitions) { self.wake($0) }
+        let coordinated = folder.partitions.filter { $0.topic == InternalTopics.consumerOffsets }
+        self.groupCoordinator.unload(coordinated.map(\.partition))
+        if folder.isFatal {
+            self.fail("data folder \(folder.path) has failed (\(folder.error)), and nothing can be served without it")
+        }
     }
 
     private func spec(of topic: TopicImage) -> ReplicaManager.TopicSpec {
@@ -150,6 +162,10 @@ extension LogManager.Configuration {
         self.recoveryThreadsPerDirectory = config.numRecoveryThreadsPerDataDir
         // "Never" is often written as the largest number there is; a time that far off cannot be computed with.
         func interval(_ ms: Int64) -> Int64 { min(ms, 1 << 40) }
+        func number(_ name: String) -> Int64? { config.lookup([name]).flatMap { Int64($0.value) } }
+        self.moveThreads = number("num.replica.alter.log.dirs.threads").map { Int($0) } ?? config.logDirs.count
+        let moveRate = number("replica.alter.log.dirs.io.max.bytes.per.second") ?? 0
+        self.moveBytesPerSecond = moveRate > 0 && moveRate < .max ? moveRate : nil
         self.retentionCheckIntervalMs = interval(config.logRetentionCheckIntervalMs)
         self.checkpointIntervalMs = interval(config.logFlushOffsetCheckpointIntervalMs)
         self.producerIDExpirationMs = config.producerIDExpirationMs

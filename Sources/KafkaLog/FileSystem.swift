@@ -261,6 +261,21 @@ package enum FileSystem {
         return slash == path.startIndex ? "/" : String(path[..<slash])
     }
 
+    /// Bytes of the file system that a path is on, and those of them that may still be used.
+    static func space(of path: String) throws(IOError) -> (total: Int64, usable: Int64) {
+        #if OTTLA_SIMULATED_FILES
+            return (1 << 40, 1 << 39)
+        #else
+            var status = statvfs()
+            guard statvfs(path, &status) == 0 else { throw IOError(.stat, path) }
+            let size = UInt64(status.f_frsize)
+            return (
+                Int64(clamping: UInt64(status.f_blocks).multipliedReportingOverflow(by: size).partialValue),
+                Int64(clamping: UInt64(status.f_bavail).multipliedReportingOverflow(by: size).partialValue)
+            )
+        #endif
+    }
+
     /// Random bytes of the kernel, for ids.
     static func random64() -> UInt64 {
         SystemCalls.random64()

@@ -12,6 +12,14 @@ package enum LogDirectoryError: Error, Sendable, CustomStringConvertible {
     case notWritable(String, IOError)
     case io(String, IOError)
 
+    /// Set where the folder fails, rather than that it must not be used.
+    var failure: IOError? {
+        switch self {
+        case .notWritable(_, let error), .io(_, let error): error
+        default: nil
+        }
+    }
+
     package var description: String {
         switch self {
         case .inUse(let path):
@@ -108,6 +116,10 @@ package final class LogDirectory: Sendable {
     let marks: BootMarks
     /// Nil when the folder has been given up.
     private let lock: Mutex<LogFile?>
+    /// Why the folder is offline.
+    private let failureState: Mutex<IOError?>
+    /// As it is told to clients.
+    package let absolutePath: String
 
     static let cleanShutdown = ".kafka_cleanshutdown"
     static let recoveryPoints = "recovery-point-offset-checkpoint"
@@ -115,8 +127,11 @@ package final class LogDirectory: Sendable {
     static let highWatermarks = "replication-offset-checkpoint"
 
     private init(
-        path: String, properties: MetaProperties, wasClean: Bool, hasKafkaMetadata: Bool, lock: LogFile, isLockNew: Bool
+        path: String, properties: MetaProperties, wasClean: Bool, hasKafkaMetadata: Bool, lock: LogFile?,
+        isLockNew: Bool, failure: IOError? = nil
     ) {
+        self.failureState = Mutex(failure)
+        self.absolutePath = Self.absolute(path)
         self.path = path
         self.properties = properties
         self.wasClean = wasClean
@@ -124,6 +139,25 @@ package final class LogDirectory: Sendable {
         self.isLockNew = isLockNew
         self.lock = Mutex(lock)
         self.marks = BootMarks(directory: path)
+    }
+
+    /// One that cannot be opened: its partitions are offline, those of others are not.
+    static func offline(_ path: String, nodeID: Int32, clusterID: String, _ error: IOError) -> LogDirectory {
+        LogDirectory(
+            path: path,
+            properties: MetaProperties(clusterID: clusterID, nodeID: nodeID, directoryID: KafkaUUID.zero),
+            wasClean: false, hasKafkaMetadata: false, lock: nil, isLockNew: false, failure: error)
+    }
+
+    package var isOnline: Bool { self.failureState.withLock { $0 == nil } }
+
+    /// - Returns: whether it was online until now.
+    func fail(_ error: IOError) -> Bool {
+        self.failureState.withLock { failure in
+            guard failure == nil else { return false }
+            failure = error
+            return true
+        }
     }
 
     /// Gives the folder up: another process, or another broker in this one, may open it.

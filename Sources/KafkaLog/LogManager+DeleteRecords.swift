@@ -19,6 +19,7 @@ extension LogManager {
             guard isTouched else { continue }
             do throws(IOError) { try self.checkpointLogStartOffsets(index) } catch {
                 failed.insert(index)
+                self.environment.storageFailed(error, self.directories[index].path)
                 self.environment.report(LogNotice(level: .error, message: "\(LogDirectory.logStartOffsets): \(error)"))
             }
         }
@@ -51,12 +52,7 @@ extension PartitionLog {
     /// - Returns: the log start offset afterwards.
     func deleteRecords(upTo offset: Int64) -> Result<Int64, ErrorCode> {
         self.state.withLock { state in
-            switch state.status {
-            case .open: break
-            case .deleted: return .failure(.unknownTopicOrPartition)
-            case .closed: return .failure(.notLeaderOrFollower)
-            case .failed: return .failure(.kafkaStorageError)
-            }
+            guard state.status == .open else { return .failure(state.refusalCode) }
             if state.config.cleanupPolicy == .compact { return .failure(.policyViolation) }
             let target = offset == -1 ? state.highWatermark : offset
             guard state.startAt(target) else { return .failure(.offsetOutOfRange) }

@@ -9,12 +9,14 @@ extension LogManager {
         var marks = BootMarks.Contents()
         var startOffsets: [TopicPartition: Int64] = [:]
         var deleted: [String] = []
+        /// Copies of partitions that were on their way to this folder.
+        var futures: [(partition: TopicPartition, path: String)] = []
     }
 
     /// Begins to read, on a thread for each data folder, what `load` will need. Its caller has other things to read
     /// meanwhile.
     package func prepareToLoad() {
-        for (index, directory) in self.directories.enumerated() {
+        for (index, directory) in self.directories.enumerated() where directory.isOnline {
             let reading = FolderReading()
             self.readings.withLock { $0[index] = reading }
             reading.start { () throws(IOError) in try Self.read(directory) }
@@ -31,6 +33,8 @@ extension LogManager {
             let path = directory.path + "/" + name
             if name.hasSuffix("-delete") {
                 contents.deleted.append(path)
+            } else if let partition = PartitionFolder.partition(ofFuture: name) {
+                contents.futures.append((partition, path))
             } else if name != KafkaFolder.metadataLog, let partition = TopicPartition(directoryName: name) {
                 if contents.marks.marks[partition] != nil {
                     contents.partitions.append(partition)
@@ -75,13 +79,16 @@ extension LogManager {
         config: @escaping @Sendable (TopicPartition, KafkaUUID?) -> LogConfig
     ) throws(LogDirectoryError) -> LoadReport {
         var report = LoadReport()
-        for index in self.directories.indices {
+        for index in self.directories.indices where self.directories[index].isOnline {
             let directory = self.directories[index]
             do throws(IOError) {
                 let part = try self.load(directory, index, now, topicID, config)
                 report.add(part)
             } catch {
-                throw .io(directory.path, error)
+                guard index > 0, error.meaning != .full, error.meaning != .other else {
+                    throw .io(directory.path, error)
+                }
+                self.fail(index, error)
             }
         }
         return report
@@ -95,6 +102,7 @@ extension LogManager {
         if self.readings.withLock({ $0[index] == nil }) { self.prepareToLoad() }
         let contents = try self.readings.withLock { $0.removeValue(forKey: index) }?.finish() ?? FolderContents()
         for path in contents.deleted { self.environment.trash.add(path, isDirectory: true, dueMs: now) }
+        for future in contents.futures { self.foundFuture(future.partition, future.path, in: index) }
         let loading = FolderLoading(self, directory, index, contents, now, knownTopicID, config)
         let work = LoadWork(contents.partitions, name: directory.path, report: self.environment.report)
         Threads.run(min(self.configuration.recoveryThreadsPerDirectory, contents.partitions.count)) {
@@ -109,6 +117,14 @@ extension LogManager {
                     } catch {
                         work.failed(error)
                     }
+                }
+                if self.directories.count > 1 {
+                    for (partition, log) in opened {
+                        do throws(IOError) { try self.adopt(log, in: index, topicID: knownTopicID(partition)) } catch {
+                            work.failed(error)
+                        }
+                    }
+                    opened = opened.filter { self.log(for: $0.0) === $0.1 }
                 }
                 self.state.withLock { state in
                     if state.logs.capacity < contents.partitions.count {

@@ -9,6 +9,7 @@ extension LogManager {
         }
         self.maintenance.withLock { $0 = thread }
         thread.start()
+        self.resumeMoves()
     }
 
     /// Does what is due: marks, checkpoints, retention, expiry of producers, flush.ms, deletion of files. Blocks.
@@ -27,6 +28,8 @@ extension LogManager {
         }
         if due.retention <= now { self.deleteOldSegments(now: now) }
         if due.rolls <= now {
+            // An idle folder's failure shows too.
+            if self.directories.count > 1 { self.probeFolders() }
             for log in self.allLogs { log.prepareIfRollIsNear(now: now, withinMs: 3 * Self.rollLookoutMs) }
         }
         if due.producers <= now { for log in self.allLogs { log.expireProducers(now: now) } }
@@ -54,6 +57,7 @@ extension LogManager {
     package func deleteOldSegments(now: Int64) {
         for log in self.allLogs {
             do throws(IOError) { try log.deleteOldSegments(now: now) } catch {
+                self.environment.storageFailed(error, log.path)
                 log.notice(.error, "retention: \(error)")
             }
         }
@@ -61,8 +65,9 @@ extension LogManager {
 
     /// Writes Kafka's checkpoints. Blocks.
     package func checkpoint() {
-        for index in self.directories.indices {
+        for index in self.directories.indices where self.directories[index].isOnline {
             do throws(IOError) { try self.checkpoint(index) } catch {
+                self.environment.storageFailed(error, self.directories[index].path)
                 self.environment.report(LogNotice(level: .error, message: "checkpoints: \(error)"))
             }
         }
@@ -123,6 +128,7 @@ extension LogManager {
             } catch {
                 failures += 1
                 failure = (log.topicPartition, error)
+                self.environment.storageFailed(error, log.path)
             }
             // The making of index files may take long; what is done counts.
             if taken[index].marks.count == 100 {
@@ -167,6 +173,7 @@ extension LogManager {
                 try self.rewriteMarks(index, nonce: "", durable: false)
             }
         } catch {
+            self.environment.storageFailed(error, self.directories[index].path)
             self.environment.report(LogNotice(level: .error, message: "\(BootMarks.name): \(error)"))
         }
     }

@@ -22,8 +22,13 @@ extension LogManager {
             })
         else { return true }
         var isClean = true
+        self.pauseMoves()
         if !self.environment.changes.isEmpty { self.needsCheckpoint.store(true, ordering: .releasing) }
         for index in self.directories.indices {
+            guard self.directories[index].isOnline else {
+                isClean = false
+                continue
+            }
             let logs = self.logs(in: index)
             let syncsAtOnce = logs.count { $0.needsFlush } > Self.syncAtOnceFrom
             let work = CloseWork(logs, isSyncedLater: syncsAtOnce)

@@ -26,6 +26,10 @@ package final class LogManager: Sendable {
         package var producerIDExpirationCheckIntervalMs: Int64 = 600_000
         /// How often marks are written, by which a restart after a crash knows what to read.
         package var markIntervalMs: Int64 = 1000
+        /// num.replica.alter.log.dirs.threads
+        package var moveThreads = 1
+        /// replica.alter.log.dirs.io.max.bytes.per.second; nil: no limit
+        package var moveBytesPerSecond: Int64?
         /// Sealed segments that are open at once.
         package var openSegmentLimit = 512
         /// See `LogEnvironment`.
@@ -63,9 +67,14 @@ package final class LogManager: Sendable {
     let maintenance = Mutex<PeriodicThread?>(nil)
     /// See `checkpointLogStartOffsets`.
     let startCheckpoint = Mutex(())
+    let folderMoves: FolderMoves
+    let failedFolder = Mutex<(@Sendable (FailedFolder) -> Void)?>(nil)
 
     struct State {
         var logs: [TopicPartition: (log: PartitionLog, directory: Int)] = [:]
+        /// Partitions by folder, as counted when there were `filled`; nil: to be counted.
+        var fill: [Int]?
+        var filled = 0
         var isClosed = false
     }
 
@@ -84,6 +93,7 @@ package final class LogManager: Sendable {
         self.directories = directories
         self.environment = environment
         self.bootID = FileSystem.bootID()
+        self.folderMoves = FolderMoves(threads: configuration.moveThreads)
         self.schedule = Mutex(
             Schedule(
                 marks: now + configuration.markIntervalMs, checkpoints: now + configuration.checkpointIntervalMs,
@@ -105,13 +115,21 @@ package final class LogManager: Sendable {
         // An id that a folder already has is the one for the others.
         var clusterID = configuration.clusterID
         for path in configuration.directories where clusterID == nil {
-            clusterID = try MetaProperties.read(path)?.clusterID
+            clusterID = (try? MetaProperties.read(path))??.clusterID
         }
         let newID = LogDirectory.randomID().description
         var directories: [LogDirectory] = []
         for path in configuration.directories {
-            directories.append(
-                try LogDirectory.open(path, nodeID: configuration.nodeID, clusterID: clusterID) { newID })
+            do throws(LogDirectoryError) {
+                directories.append(
+                    try LogDirectory.open(path, nodeID: configuration.nodeID, clusterID: clusterID) { newID })
+            } catch {
+                // Without the first, which holds the metadata, there is nothing to serve.
+                guard let failure = error.failure, let clusterID, !directories.isEmpty else { throw error }
+                directories.append(
+                    LogDirectory.offline(path, nodeID: configuration.nodeID, clusterID: clusterID, failure))
+                report(LogNotice(level: .error, message: "\(error); its partitions are offline"))
+            }
             clusterID = directories[0].properties.clusterID
         }
         var environment = LogEnvironment(
@@ -120,6 +138,10 @@ package final class LogManager: Sendable {
             syncs: syncs, report: report)
         environment.marks = MarksOfFolders(directories.map(\.marks))
         let manager = LogManager(configuration, directories, environment, now: now)
+        environment.storageFailures.set { [weak manager] in manager?.storageFailed($0, $1) }
+        environment.events.onStorageFailure { [weak manager] _, error, path in
+            manager?.environment.storageFailed(error, path)
+        }
         environment.fileRelief.set { [weak manager] in manager?.releaseFiles(onlyIdle: false) }
         environment.events.onStorageFailure { [weak manager] log, _, _ in
             manager?.directory(of: log.topicPartition)?.marks.invalidate()
@@ -161,37 +183,72 @@ package final class LogManager: Sendable {
     }
 
     /// Makes a partition's log, in the folder with the fewest. Gives the one that there is where there is one. Blocks.
+    /// A folder that fails or is full is passed over where there are others.
     package func create(
         _ partition: TopicPartition, topicID: KafkaUUID, config: LogConfig, now: Int64
     ) throws(IOError) -> PartitionLog {
         if let existing = self.log(for: partition) { return existing }
-        let index = self.state.withLock { state -> Int in
-            guard self.directories.count > 1 else { return 0 }
-            var counts = [Int](repeating: 0, count: self.directories.count)
-            for entry in state.logs.values { counts[entry.directory] += 1 }
-            return counts.indices.min { counts[$0] < counts[$1] } ?? 0
+        var failure = IOError(.mkdir, partition.description, code: EIO)
+        for index in self.foldersByFill() {
+            let folder = PartitionFolder(path: self.directories[index].path + "/" + partition.description)
+            let log: PartitionLog
+            do throws(IOError) {
+                do throws(IOError) {
+                    log = try PartitionLog.create(
+                        partition, topicID: topicID, folder: folder, config: config, environment: self.environment,
+                        now: now)
+                } catch {
+                    guard error.code == EEXIST else { throw error }
+                    // Left by a topic of the same name that is no more, or whose folder says nothing.
+                    try self.discardFolder(folder.path, as: "stray", dueMs: now)
+                    self.environment.report(
+                        LogNotice(level: .warning, message: "\(folder.path) is of another topic: it is set aside"))
+                    log = try PartitionLog.create(
+                        partition, topicID: topicID, folder: folder, config: config, environment: self.environment,
+                        now: now)
+                }
+            } catch {
+                self.environment.storageFailed(error, folder.path)
+                failure = error
+                // Full, or failing: perhaps the next one takes it.
+                if error.meaning == .other { break }
+                continue
+            }
+            return self.state.withLock { state in
+                if let existing = state.logs[partition] { return existing.log }
+                state.logs[partition] = (log, index)
+                state.fill?[index] += 1
+                state.filled += 1
+                return log
+            }
         }
-        let folder = PartitionFolder(path: self.directories[index].path + "/" + partition.description)
-        let log = try PartitionLog.create(
-            partition, topicID: topicID, folder: folder, config: config, environment: self.environment, now: now)
-        return self.state.withLock { state in
-            if let existing = state.logs[partition] { return existing.log }
-            state.logs[partition] = (log, index)
-            return log
+        throw failure
+    }
+
+    /// The folders that are online, the one with the fewest partitions first.
+    private func foldersByFill() -> [Int] {
+        guard self.directories.count > 1 else { return [0] }
+        let fill = self.state.withLock { state -> [Int] in
+            if let fill = state.fill, state.filled == state.logs.count { return fill }
+            var fill = [Int](repeating: 0, count: self.directories.count)
+            for entry in state.logs.values { fill[entry.directory] += 1 }
+            (state.fill, state.filled) = (fill, state.logs.count)
+            return fill
         }
+        return fill.indices.filter { self.directories[$0].isOnline }.sorted { (fill[$0], $0) < (fill[$1], $1) }
     }
 
     /// Takes a partition out of use at once and deletes its files after file.delete.delay.ms. Blocks for a rename.
     package func delete(_ partition: TopicPartition, now: Int64) throws(IOError) {
         guard let entry = self.state.withLock({ $0.logs.removeValue(forKey: partition) }) else { return }
-        entry.log.markDeleted()
-        let directory = self.directories[entry.directory].path
-        // Kafka's form: name, a dot, 32 hexadecimal digits, "-delete"; names of 255 characters at most.
-        let suffix = "." + hex(FileSystem.random64()) + hex(FileSystem.random64()) + "-delete"
-        let name = String(partition.description.prefix(255 - suffix.utf8.count)) + suffix
+        self.cancelMove(of: partition)
         let delay = entry.log.config.fileDeleteDelayMs
-        try FileSystem.rename(entry.log.path, to: directory + "/" + name)
-        self.environment.trash.add(directory + "/" + name, isDirectory: true, dueMs: now &+ delay)
+        entry.log.markDeleted()
+        let path = entry.log.path
+        do throws(IOError) { try self.discardFolder(path, dueMs: now &+ delay) } catch {
+            self.environment.storageFailed(error, path)
+            throw error
+        }
     }
 }
 

@@ -10,6 +10,7 @@ extension PartitionLog {
         var rolled: RolledSegment?
         var writeback: (file: LogFile, position: Int, count: Int)?
         var sync = false
+        var failure: IOError?
     }
 
     /// Appends one batch that has been validated, with one write.
@@ -33,6 +34,7 @@ extension PartitionLog {
                 self.append(batch, validated, leaderEpoch, now, origin, &state, &after)
             }
         }
+        if let failure = after.failure { self.environment.storageFailed(failure, self.path) }
         if after.prepareNextSegment { self.prepareNextSegment() }
         if let rolled = after.rolled { self.finish(rolled) }
         if let writeback = after.writeback {
@@ -96,6 +98,7 @@ extension PartitionLog {
                 throw error
             }
         } catch {
+            after.failure = error
             return .failure(.storage(error.code))
         }
         self.batchIsWritten(
@@ -147,12 +150,20 @@ extension PartitionLog {
 }
 
 extension PartitionLog.State {
+    /// What is answered for a log that is not open.
+    var refusalCode: ErrorCode {
+        switch self.status {
+        case .deleted: .unknownTopicOrPartition
+        case .offline, .failed: .kafkaStorageError
+        case .open, .closed: .notLeaderOrFollower
+        }
+    }
+
     /// Why a log that is not open takes nothing.
     var refusal: AppendError {
         switch self.status {
         case .failed: .storage(EIO)
-        case .deleted: .protocolError(.unknownTopicOrPartition, nil)
-        case .open, .closed: .protocolError(.notLeaderOrFollower, nil)
+        case .deleted, .offline, .open, .closed: .protocolError(self.refusalCode, nil)
         }
     }
 

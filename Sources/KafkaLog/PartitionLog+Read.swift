@@ -84,6 +84,7 @@ extension PartitionLog {
                         continue
                     }
                     self.notice(.error, "read at offset \(offset): \(error)")
+                    self.environment.readFailed(error, self.path)
                     return .failure(error.code == EBADMSG ? .corruptMessage : .kafkaStorageError)
                 }
             }
@@ -97,8 +98,7 @@ extension PartitionLog {
     ) -> Result<Plan, ErrorCode> {
         self.verifyIfNeeded(&state)
         offsets = state.offsets
-        guard state.status != .deleted else { return .failure(.unknownTopicOrPartition) }
-        guard state.status == .open else { return .failure(.notLeaderOrFollower) }
+        guard state.status == .open else { return .failure(state.refusalCode) }
         guard offset >= state.logStartOffset, offset <= state.logEndOffset else { return .failure(.offsetOutOfRange) }
         let limit = min(limit, state.logEndOffset)
         guard offset < limit else { return .success(.nothing(.limit)) }

@@ -140,6 +140,7 @@ extension PartitionLog {
                 self.removeOldSnapshots()
             } catch {
                 self.notice(.error, "after the roll at offset \(next): \(error)")
+                self.environment.storageFailed(error, self.path)
             }
         }
     }

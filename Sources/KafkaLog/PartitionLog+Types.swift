@@ -33,6 +33,7 @@ package struct LogEnvironment: Sendable {
     /// Writeback is started each time that so many bytes were appended to a segment; 0: never.
     package var writebackBytes: Int
     package var report: @Sendable (LogNotice) -> Void
+    let storageFailures = StorageFailures()
     /// Closes files that are not needed at the moment, where the process can open no more. To be called without a lock.
     let fileRelief = FileRelief()
     let changes = ChangedLogs()

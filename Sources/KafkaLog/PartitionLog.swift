@@ -9,7 +9,8 @@ import Synchronization
 package final class PartitionLog: Sendable {
     package let topicPartition: TopicPartition
     package let topicID: KafkaUUID
-    let folder: PartitionFolder
+    /// Changes when the partition moves to another data folder, under the lock of `state`.
+    let place: Mutex<PartitionFolder>
     let environment: LogEnvironment
     let state: Mutex<State>
     /// One sync at a time: the kernel tells of a failure once, and whoever is told must stop the others from believing
@@ -18,6 +19,8 @@ package final class PartitionLog: Sendable {
 
     enum Status: Sendable {
         case open, closed, deleted
+        /// Its data folder has failed.
+        case offline
         /// A sync failed: see `storageFailed`.
         case failed
     }
@@ -84,10 +87,12 @@ package final class PartitionLog: Sendable {
     ) {
         self.topicPartition = topicPartition
         self.topicID = topicID
-        self.folder = folder
+        self.place = Mutex(folder)
         self.environment = environment
         self.state = Mutex(state)
     }
+
+    var folder: PartitionFolder { self.place.withLock { $0 } }
 
     /// The folder's path.
     package var path: String { self.folder.path }

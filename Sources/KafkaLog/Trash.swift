@@ -9,6 +9,8 @@ package final class Trash: Sendable {
     }
 
     private let items = Mutex<[Item]>([])
+    /// A write found the disk full: what waits to be deleted goes at once.
+    let isDiskFull = Atomic(false)
 
     package init() {}
 
@@ -20,7 +22,12 @@ package final class Trash: Sendable {
 
     /// Deletes what is due. What cannot be deleted is left for the next start.
     package func empty(now: Int64) {
+        let isDiskFull = self.isDiskFull.exchange(false, ordering: .relaxed)
         let due = self.items.withLock { items -> [Item] in
+            if isDiskFull {
+                defer { items = [] }
+                return items
+            }
             let due = items.filter { $0.dueMs <= now }
             if !due.isEmpty { items.removeAll { $0.dueMs <= now } }
             return due

@@ -195,19 +195,17 @@ import Testing
         #expect(again.logEndOffset == 0)
     }
 
-    @Test func aFolderOfAnotherTopicIsNotAdopted() throws {
+    @Test func aFolderOfAnotherTopicIsSetAside() throws {
         let manager = try self.open()
         _ = try self.load(manager)
         let path = self.folder.path + "/data/a-topic-0"
         try FileSystem.makeDirectory(path)
         write(Array("version: 0\ntopic_id: \(KafkaUUID(high: 8, low: 8))".utf8), to: path + "/partition.metadata")
-        #expect(throws: IOError(.mkdir, path, code: EEXIST)) {
-            try manager.create(self.partition(0), topicID: KafkaUUID(high: 1, low: 2), config: LogConfig(), now: 0)
-        }
-        #expect(manager.log(for: self.partition(0)) == nil)
         let log = try manager.create(
-            self.partition(0), topicID: KafkaUUID(high: 8, low: 8), config: LogConfig(), now: 0)
-        #expect(log.logEndOffset == 0)
+            self.partition(0), topicID: KafkaUUID(high: 1, low: 2), config: LogConfig(), now: 0)
+        #expect(log.logEndOffset == 0 && log.topicID == KafkaUUID(high: 1, low: 2))
+        let kept = try FileSystem.list(self.folder.path + "/data").filter { $0.hasSuffix("-stray") }
+        #expect(kept.count == 1 && contents(self.folder.path + "/data/\(kept[0])/partition.metadata").count > 0)
     }
 
     /// As a power cut may leave it: a folder that does not tell whose it is belongs to the topic of its name.

@@ -9,7 +9,7 @@ extension BrokerConfigs {
             "default.replication.factor", .int, "1",
             doc: "Replicas of a topic for which no number was given."),
         ConfigDefinition("log.dir", .list, "/tmp/kafka-logs", doc: "The data folder, where log.dirs is not set."),
-        ConfigDefinition("log.dirs", .list, nil, doc: "The data folder."),
+        ConfigDefinition("log.dirs", .list, nil, doc: "The data folders; the first holds the metadata."),
         ConfigDefinition("cordoned.log.dirs", .list, "", .any, .perBroker),
         ConfigDefinition(
             "log.segment.bytes", .int, "1073741824", .atLeast(1_048_576), .clusterWide,

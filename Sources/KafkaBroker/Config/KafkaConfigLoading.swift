@@ -156,9 +156,9 @@ struct KafkaConfigLoading {
         if self.text(config, "remote.log.storage.system.enable") == "true" {
             self.refuse("remote.log.storage.system.enable", "true", "tiered storage is not supported; must be false")
         }
-        if config.logDirs.count != 1 || config.logDirs.first?.isEmpty == true {
+        if config.logDirs.isEmpty || config.logDirs.contains("") || Set(config.logDirs).count < config.logDirs.count {
             self.refuse(
-                "log.dirs", config.logDirs.joined(separator: ","), "must be one folder; several are not supported yet")
+                "log.dirs", config.logDirs.joined(separator: ","), "must be one folder or more, each named once")
         }
     }
 

@@ -117,6 +117,12 @@ package final class GroupCoordinatorService: Sendable {
         }
     }
 
+    /// Partitions of `__consumer_offsets` are offline: their groups have no coordinator.
+    package func unload(_ partitions: [Int32]) {
+        guard let coordinator = self.coordinator else { return }
+        for partition in partitions { coordinator.runtime.unload(partition) }
+    }
+
     /// Topics are gone, and with them the offsets that groups committed for them.
     package func topicsDeleted(_ topics: [GroupCoordinatorShard.DeletedTopic]) {
         let topics = topics.filter { !InternalTopics.contains($0.name) }

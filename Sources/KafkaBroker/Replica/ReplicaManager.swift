@@ -39,20 +39,55 @@ package final class ReplicaManager: Sendable {
     /// Makes the table hold these topics besides those it has, their logs opened or made; partitions may have been
     /// added to a topic that is there. A partition whose log cannot be made is offline (KAFKA_STORAGE_ERROR), the
     /// others are not.
-    package func open(_ specs: [TopicSpec]) {
+    /// - Parameter areNew: false at the start, for topics of the metadata. With a data folder offline a partition that is
+    ///   not in the others must be in that one: it is offline, and not made anew.
+    package func open(_ specs: [TopicSpec], areNew: Bool = true) {
         self.changing.withLock { _ in
             let before = self.table
+            var missing = 0
             var topics: [KafkaUUID: TopicEntry] = [:]
             for topic in before.topics { topics[topic.id] = topic }
             for spec in specs {
                 let existing = topics[spec.id]?.partitions ?? []
                 var partitions = existing
                 for index in existing.count..<max(existing.count, spec.leaderEpochs.count) {
+                    let name = TopicPartition(topic: spec.name, partition: Int32(index))
+                    if !areNew, self.logManager.hasOfflineFolders, self.logManager.log(for: name) == nil {
+                        partitions.append(nil)
+                        missing += 1
+                        continue
+                    }
                     partitions.append(self.openPartition(Int32(index), of: spec))
                 }
                 topics[spec.id] = TopicEntry(name: spec.name, id: spec.id, partitions: partitions)
             }
             self.publish(topics)
+            if missing > 0 {
+                self.logger.error("\(missing) partitions are offline: they are in none of the folders that are online")
+            }
+        }
+    }
+
+    /// Takes partitions offline, whose folder has failed (KAFKA_STORAGE_ERROR), and wakes who waits for them.
+    package func takeOffline(_ partitions: [TopicPartition], wake: (Partition) -> Void) {
+        self.changing.withLock { _ in
+            var lost: [String: Set<Int32>] = [:]
+            for one in partitions { lost[one.topic, default: []].insert(one.partition) }
+            var topics: [KafkaUUID: TopicEntry] = [:]
+            var woken: [Partition] = []
+            for topic in self.table.topics {
+                guard let indexes = lost[topic.name] else {
+                    topics[topic.id] = topic
+                    continue
+                }
+                let left = topic.partitions.enumerated().map { index, partition in
+                    indexes.contains(Int32(index)) ? nil : partition
+                }
+                woken += topic.partitions.compactMap { $0 }.filter { indexes.contains($0.index) }
+                topics[topic.id] = TopicEntry(name: topic.name, id: topic.id, partitions: left)
+            }
+            self.publish(topics)
+            for partition in woken { wake(partition) }
         }
     }
 

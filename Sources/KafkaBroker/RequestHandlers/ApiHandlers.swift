@@ -23,6 +23,8 @@ extension ApiHandler {
         .offsetForLeaderEpoch,
         .describeConfigs,
         .alterConfigs,
+        .alterReplicaLogDirs,
+        .describeLogDirs,
         .createPartitions,
         .deleteGroups,
         .incrementalAlterConfigs,

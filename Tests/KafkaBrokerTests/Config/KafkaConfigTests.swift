@@ -122,7 +122,7 @@ import Testing
         ("process.roles=controller", "Ottla is a broker"),
         ("process.roles=both", "must be a list with commas of broker, controller"),
         ("authorizer.class.name=x.Y", "authorization is not supported yet"),
-        ("log.dirs=/a,/b", "must be one folder"),
+        ("log.dirs=/a,/a", "must be one folder or more"),
         ("max.connections.per.ip.overrides=a", "must be address:number"),
         ("inter.broker.listener.name=X", "must be the name of one of the listeners"),
         ("node.id=1\nbroker.id=2", "must be the same as node.id (1)"),

@@ -156,6 +156,22 @@ struct LiveRequests {
         deleteRecords.topics = [deleted]
         self.add(deleteRecords)
 
+        var dirTopic = DescribeLogDirsRequest.DescribableLogDirTopic()
+        dirTopic.topic = Self.topic
+        dirTopic.partitions = [0, 1, 2]
+        var describeDirs = DescribeLogDirsRequest()
+        describeDirs.topics = [dirTopic]
+        self.add(describeDirs)
+        var moved = AlterReplicaLogDirsRequest.AlterReplicaLogDirTopic()
+        moved.name = Self.topic
+        moved.partitions = [0, 1, 2]
+        var move = AlterReplicaLogDirsRequest.AlterReplicaLogDir()
+        move.path = "\(self.test.folder)/data"
+        move.topics = [moved]
+        var alterDirs = AlterReplicaLogDirsRequest()
+        alterDirs.dirs = [move]
+        self.add(alterDirs)
+
         var metadata = MetadataRequest()
         var named = MetadataRequest.Topic()
         named.name = Self.topic
