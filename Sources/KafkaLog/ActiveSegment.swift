@@ -21,6 +21,8 @@ struct ActiveSegment: Sendable {
     var timeIndex = IndexTail<TimeIndexEntry>()
     /// Transactions whose abort markers are in this segment.
     var transactionIndex = IndexTail<AbortedTransaction>()
+    /// Of those that are in the file.
+    var transactionIndexCRC: UInt32 = 0
     /// Open since a read had to look into them.
     var offsetIndexFile: LogFile?
     var timeIndexFile: LogFile?
@@ -83,7 +85,10 @@ struct ActiveSegment: Sendable {
     mutating func writeIndexes(_ folder: PartitionFolder) throws(IOError) {
         try self.offsetIndex.write(to: folder.path(self.baseOffset, .index))
         try self.timeIndex.write(to: folder.path(self.baseOffset, .timeindex))
+        guard self.transactionIndex.unwritten > 0 else { return }
+        let crc = TransactionIndex.crc(self.transactionIndex.unwrittenEntries, seed: self.transactionIndexCRC)
         try self.transactionIndex.write(to: folder.path(self.baseOffset, .txnindex))
+        self.transactionIndexCRC = crc
     }
 
     /// Completes the index files; afterwards nothing is added. Kafka's files exist also where they have no entry.

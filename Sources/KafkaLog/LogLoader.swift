@@ -187,7 +187,8 @@ struct LogLoader {
         var segment = ActiveSegment(resuming: mark, createdMs: self.now, file: trusted.file)
         if try self.cutIndex(mark.segmentBase, .index, OffsetIndexEntry.size * mark.offsetIndexCount),
             try self.cutIndex(mark.segmentBase, .timeindex, TimeIndexEntry.size * mark.timeIndexCount),
-            try self.cutIndex(mark.segmentBase, .txnindex, AbortedTransaction.size * mark.transactionIndexCount)
+            try self.cutIndex(mark.segmentBase, .txnindex, AbortedTransaction.size * mark.transactionIndexCount),
+            try self.transactionIndexCRC(mark) == mark.transactionIndexCRC
         {
             segment.areIndexFilesChecked = false
         } else {
@@ -195,6 +196,11 @@ struct LogLoader {
         }
         var next = mark.logEndOffset
         return try self.readOn(from: trusted.index, segment, &next)
+    }
+
+    private func transactionIndexCRC(_ mark: PartitionMark) throws(IOError) -> UInt32 {
+        guard mark.transactionIndexCount > 0 else { return 0 }
+        return try TransactionIndex(self.folder, mark.segmentBase)?.crc() ?? 0
     }
 
     /// Makes an index file exactly so long; false where it is shorter.
@@ -273,6 +279,7 @@ struct LogLoader {
         if let transactions = try TransactionIndex(self.folder, last.base) {
             guard try transactions.isPlausible(baseOffset: last.base, nextOffset: next) else { return nil }
             segment.transactionIndex = IndexTail(persisted: transactions.count)
+            segment.transactionIndexCRC = try transactions.crc()
             _ = try self.cutIndex(last.base, .txnindex, AbortedTransaction.size * transactions.count)
         }
         segment.bytesSinceIndexEntry = segment.size - start

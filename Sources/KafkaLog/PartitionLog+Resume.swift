@@ -54,6 +54,7 @@ extension ActiveSegment {
         self.offsetIndex = IndexTail(persisted: mark.offsetIndexCount, unwritten: mark.offsetEntries)
         self.timeIndex = IndexTail(persisted: mark.timeIndexCount, unwritten: mark.timeEntries)
         self.transactionIndex = IndexTail(persisted: mark.transactionIndexCount, unwritten: mark.transactionEntries)
+        self.transactionIndexCRC = mark.transactionIndexCRC
         self.lastIndexedTimestamp = mark.lastIndexedTimestamp
     }
 }
@@ -151,6 +152,12 @@ extension PartitionLog {
         try self.cutIndex(.timeindex, active.baseOffset, active.timeIndex.persisted * TimeIndexEntry.size)
         try self.cutIndex(
             .txnindex, active.baseOffset, active.transactionIndex.persisted * AbortedTransaction.size)
+        if active.transactionIndex.persisted > 0 {
+            // It has no checksum of its own, and those who read it believe it.
+            guard let index = try TransactionIndex(self.folder, active.baseOffset),
+                index.count == active.transactionIndex.persisted, try index.crc() == active.transactionIndexCRC
+            else { return false }
+        }
         guard active.size > 0 else { return true }
         let file = try FileSystem.open(self.folder.path(active.baseOffset, .log), .read)
         let view = SegmentView(

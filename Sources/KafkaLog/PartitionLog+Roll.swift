@@ -58,6 +58,7 @@ extension PartitionLog {
         let segment = SealedSegment(
             baseOffset: state.active.baseOffset, size: state.active.size, nextOffset: baseOffset, folder: self.folder,
             largest: state.active.largest)
+        segment.isTransactionIndexChecked = true
         state.sealed.append(segment)
         state.active = next
         return RolledSegment(
@@ -136,6 +137,7 @@ extension PartitionLog {
                 }
                 guard self.state.withLock({ $0.status == .open }) else { return }
                 try self.folder.writeSnapshot(next, rolled.producers)
+                try self.noteTransactionIndex(of: rolled.segment)
                 try self.flush(upTo: next)
                 self.removeOldSnapshots()
             } catch {

@@ -11,20 +11,28 @@ extension PartitionLog {
     /// - Returns: KAFKA_STORAGE_ERROR where an index cannot be read.
     package func abortedTransactions(from start: Int64, to end: Int64) -> Result<[AbortedTransaction], ErrorCode> {
         for attempt in 0..<2 {
-            let (sealed, base, tail) = self.state.withLock { state in
-                let index = state.sealedIndex(of: start)
+            let (all, first, base, tail) = self.state.withLock { state in
+                self.verifyIfNeeded(&state)
                 return (
-                    index.map { state.sealed[$0...] } ?? [], state.active.baseOffset, state.active.transactionIndex
+                    state.sealed, state.sealedIndex(of: start) ?? state.sealed.count, state.active.baseOffset,
+                    state.active.transactionIndex
                 )
             }
             var found: [AbortedTransaction] = []
             do throws(IOError) {
-                for segment in sealed {
+                for index in first..<all.count {
+                    let segment = all[index]
+                    if !segment.isTransactionIndexChecked {
+                        try self.checkTransactionIndex(segment, before: all[..<index])
+                        segment.isTransactionIndexChecked = true
+                    }
                     if try segment.collectAborted(from: start, to: end, into: &found) { return .success(found) }
                 }
                 try self.collectAborted(base, tail, from: start, to: end, into: &found)
                 return .success(found)
             } catch {
+                // Deleted meanwhile.
+                if error.code == ENOENT && attempt == 0 { continue }
                 if error.code == EMFILE && attempt == 0 {
                     self.environment.fileRelief()
                     continue

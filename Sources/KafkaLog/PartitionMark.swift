@@ -27,6 +27,7 @@ struct PartitionMark: Sendable {
     var timeEntries: [TimeIndexEntry]
     /// As with the other two.
     var transactionIndexCount: Int
+    var transactionIndexCRC: UInt32
     var transactionEntries: [AbortedTransaction]
     /// The leader epochs; empty where there are many, which are in their file then.
     var epochs: [LeaderEpochCache.Entry]
@@ -39,7 +40,7 @@ struct PartitionMark: Sendable {
 }
 
 extension PartitionMark {
-    private static let version: UInt8 = 4
+    private static let version: UInt8 = 5
     /// So many entries wait for their file.
     static let maxEntries = 64
     /// More leader epochs than these are in their file.
@@ -77,6 +78,7 @@ extension PartitionMark {
             bytes.put(entry.relativeOffset)
         }
         bytes.put(UInt32(truncatingIfNeeded: self.transactionIndexCount))
+        bytes.put(self.transactionIndexCRC)
         bytes.put(UInt8(truncatingIfNeeded: self.transactionEntries.count))
         for entry in self.transactionEntries {
             bytes.put(entry.producerID)
@@ -122,6 +124,7 @@ extension PartitionMark {
             let indexed = reader.get(Int64.self), let sealedCount = reader.get(UInt32.self),
             let listVersion = reader.get(UInt32.self), let offsetEntries = Self.offsetEntries(&reader),
             let timeEntries = Self.timeEntries(&reader), let transactionCount = reader.get(UInt32.self),
+            let transactionCRC = reader.get(UInt32.self),
             let transactionEntries = Self.transactionEntries(&reader), let epochs = Self.epochs(&reader),
             let producerCount = reader.get(UInt32.self),
             start >= 0, end >= start, base >= 0, end >= base, position >= 0, position <= Int64(Int32.max),
@@ -147,6 +150,7 @@ extension PartitionMark {
         self.offsetEntries = offsetEntries
         self.timeEntries = timeEntries
         self.transactionIndexCount = Int(transactionCount)
+        self.transactionIndexCRC = transactionCRC
         self.transactionEntries = transactionEntries
         self.epochs = epochs
         self.producers = [:]
@@ -281,6 +285,7 @@ extension PartitionLog {
                 offsetEntries: Array(active.offsetIndex.unwrittenEntries),
                 timeEntries: Array(active.timeIndex.unwrittenEntries),
                 transactionIndexCount: active.transactionIndex.persisted,
+                transactionIndexCRC: active.transactionIndexCRC,
                 transactionEntries: Array(active.transactionIndex.unwrittenEntries), epochs: epochs,
                 sealedCount: state.sealed.count, listVersion: state.listVersion,
                 producers: state.producers.producers)

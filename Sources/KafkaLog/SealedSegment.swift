@@ -23,6 +23,8 @@ final class SealedSegment: Sendable {
         var largest: TimestampOffset?
         /// Nil: not looked at yet, or many, which are read where they lie.
         var aborted: [AbortedTransaction]?
+        /// Its transaction index is the one that was written.
+        var isTransactionIndexChecked = false
         /// Used since the cache last looked.
         var used = false
         var removed = false
@@ -123,6 +125,17 @@ final class SealedSegment: Sendable {
     }
 
     private static let keptAborted = 64
+
+    /// Set by who wrote the index or has compared it.
+    var isTransactionIndexChecked: Bool {
+        get { self.state.withLock { $0.isTransactionIndexChecked } }
+        set {
+            self.state.withLock { state in
+                state.isTransactionIndexChecked = newValue
+                state.aborted = nil
+            }
+        }
+    }
 
     var knownLargestTimestamp: TimestampOffset? { self.state.withLock { $0.largest } }
 

@@ -144,12 +144,14 @@ extension ActiveSegment {
         guard self.transactionIndex.count > 0 else { return }
         let path = folder.path(self.baseOffset, .txnindex)
         try self.transactionIndex.write(to: path)
-        let count = try TransactionIndex(folder, self.baseOffset)?.count(before: offset) ?? 0
+        let index = try TransactionIndex(folder, self.baseOffset)
+        let count = try index?.count(before: offset) ?? 0
         if count > 0 {
             try FileSystem.truncate(FileSystem.open(path, .readWrite), to: count * AbortedTransaction.size)
         } else {
             try FileSystem.unlink(path)
         }
         self.transactionIndex = IndexTail(persisted: count)
+        self.transactionIndexCRC = try TransactionIndex(folder, self.baseOffset)?.crc() ?? 0
     }
 }

@@ -58,6 +58,7 @@ package struct LogInspection {
         case .snapshot: try self.dumpSnapshot()
         case .leaderEpochs: try self.dumpCheckpoint(["epoch", "startOffset"])
         case .checkpoint: try self.dumpCheckpoint(["topic", "partition", "offset"])
+        case .transactionChecks: try self.dumpCheckpoint(["baseOffset", "entries", "crc"])
         case .properties(let separator): try self.dumpProperties(separator)
         case .plain: try self.dumpPlain()
         case .unknown: self.damage("a file of a kind that is not known")
@@ -96,7 +97,8 @@ package struct LogInspection {
 
 /// The kinds of files in a data folder, by name.
 enum FileKind: Equatable {
-    case log, offsetIndex, timeIndex, transactionIndex, snapshot, leaderEpochs, checkpoint, plain, unknown
+    case log, offsetIndex, timeIndex, transactionIndex, snapshot, leaderEpochs, checkpoint, transactionChecks
+    case plain, unknown
     case properties(Character)
 
     static let leftovers = [".deleted", ".swap", ".cleaned", ".tmp"]
@@ -108,6 +110,7 @@ enum FileKind: Equatable {
         }
         switch name {
         case PartitionFolder.leaderEpochs: self = .leaderEpochs
+        case TransactionIndexChecks.name: self = .transactionChecks
         case PartitionFolder.partitionMetadata: self = .properties(":")
         case MetaProperties.name: self = .properties("=")
         case LogDirectory.cleanShutdown, "quorum-state": self = .plain
