@@ -35,6 +35,20 @@ extension LogManager {
         }
     }
 
+    /// Tells of an error. That the disk is full is told every ten seconds, not with each thing that it stops.
+    func report(_ error: IOError, _ message: String) {
+        if error.meaning == .full {
+            let now = wallClockMs()
+            let isDue = self.fullReported.withLock { reported -> Bool in
+                guard now &- reported >= 10_000 || now < reported else { return false }
+                reported = now
+                return true
+            }
+            guard isDue else { return }
+        }
+        self.environment.report(LogNotice(level: .error, message: message))
+    }
+
     private func directoryIndex(ofPath path: String) -> Int? {
         self.directories.firstIndex { path == $0.path || path.hasPrefix($0.path + "/") }
     }

@@ -68,7 +68,7 @@ extension LogManager {
         for index in self.directories.indices where self.directories[index].isOnline {
             do throws(IOError) { try self.checkpoint(index) } catch {
                 self.environment.storageFailed(error, self.directories[index].path)
-                self.environment.report(LogNotice(level: .error, message: "checkpoints: \(error)"))
+                self.report(error, "checkpoints: \(error)")
             }
         }
     }
@@ -138,10 +138,8 @@ extension LogManager {
         }
         if let failure {
             // One line, not one a partition: a full disk is full for all.
-            self.environment.report(
-                LogNotice(
-                    level: .error,
-                    message: "no marks of \(failures) partitions, such as \(failure.partition): \(failure.error)"))
+            self.report(
+                failure.error, "no marks of \(failures) partitions, such as \(failure.partition): \(failure.error)")
         }
         for index in taken.indices where !taken[index].marks.isEmpty { self.append(taken[index], index) }
     }
@@ -174,7 +172,7 @@ extension LogManager {
             }
         } catch {
             self.environment.storageFailed(error, self.directories[index].path)
-            self.environment.report(LogNotice(level: .error, message: "\(BootMarks.name): \(error)"))
+            self.report(error, "\(BootMarks.name): \(error)")
         }
     }
 

@@ -68,6 +68,8 @@ package final class LogManager: Sendable {
     /// See `checkpointLogStartOffsets`.
     let startCheckpoint = Mutex(())
     let folderMoves: FolderMoves
+    /// See `report`: the wall clock, ms.
+    let fullReported = Mutex<Int64>(0)
     let failedFolder = Mutex<(@Sendable (FailedFolder) -> Void)?>(nil)
 
     struct State {

@@ -151,3 +151,43 @@ def test_a_start_and_an_end_on_a_full_disk(make_broker, small_disk):
             assert connection.end_offset("kept", partition) == 20
             assert connection.produce("kept", partition, wire.batch([b"x"])) == (0, 20)
     broker.stop()
+
+
+def test_topics_are_deleted_on_a_full_disk(make_broker, small_disk):
+    """The metadata has room in reserve; what a deletion frees is there at once, and writes go on by themselves."""
+    broker = make_broker({"log.dirs": str(small_disk / "data")})
+    broker.data = small_disk / "data"
+    broker.start()
+    with wire.Connection(broker.port, timeout=30) as connection:
+        for topic in ("kept", "first", "second"):
+            assert connection.create_topic(topic, 1) == 0
+        assert (small_disk / "data" / "ottla-metadata.sqlite-reserve").stat().st_size == 4 << 20
+        records = wire.batch([b"x" * 200_000])
+        kept = 0
+        for topic in ("first", "second"):
+            for _ in range(40):
+                assert connection.produce(topic, 0, records)[0] == 0
+        while (error := connection.produce("kept", 0, records)[0]) == 0:
+            kept += 1
+        assert error == KAFKA_STORAGE_ERROR
+        full_to_the_last_byte(small_disk / "ballast")
+        for topic in ("first", "second"):
+            assert connection.produce("kept", 0, records)[0] == KAFKA_STORAGE_ERROR
+            assert connection.delete_topic(topic) == 0
+            end = time.monotonic() + 10
+            while connection.produce("kept", 0, records)[0] != 0:
+                assert time.monotonic() < end, "no room comes back"
+                time.sleep(0.05)
+            kept += 1
+            while connection.produce("kept", 0, records)[0] == 0:
+                kept += 1
+        assert connection.end_offset("kept", 0) == kept
+    assert broker.log().count("No space left") < 60
+    broker.kill()
+    (small_disk / "ballast").unlink()
+    broker.start()
+    with wire.Connection(broker.port) as connection:
+        assert connection.end_offset("kept", 0) == kept
+        assert connection.end_offset("first", 0) < 0
+        assert connection.produce("kept", 0, records) == (0, kept)
+    broker.stop()

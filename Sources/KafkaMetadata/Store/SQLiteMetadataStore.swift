@@ -25,9 +25,11 @@ private final class SQLiteBackend: MetadataBackend {
     /// A process that was killed left something in the write-ahead log.
     private let hasWriteAheadLog: Bool
     private(set) var revision: Int64 = 0
+    private var reserve: DiskReserve
 
     init(path: String) throws(MetadataStoreError) {
         self.path = path
+        self.reserve = DiskReserve(store: path)
         var status = stat()
         self.hasWriteAheadLog = stat(path + "-wal", &status) == 0 && status.st_size > 0
         var configuration = Configuration()
@@ -122,6 +124,7 @@ private final class SQLiteBackend: MetadataBackend {
     }
 
     func begin() throws(MetadataStoreError) {
+        self.reserve.prepare()
         try self.run { try $0.execute(sql: "BEGIN IMMEDIATE") }
     }
 
