@@ -12,7 +12,7 @@ enum ProducerSnapshot {
         bytes.put(Self.version)
         bytes.put(UInt32(0))
         bytes.put(Int32(truncatingIfNeeded: producers.count))
-        for (id, entry) in producers.sorted(by: { $0.key < $1.key }) {
+        for (id, entry) in self.inOrder(producers) {
             let last = entry.last
             bytes.put(id)
             bytes.put(entry.epoch)
@@ -25,6 +25,21 @@ enum ProducerSnapshot {
         }
         bytes.patch(bytes.crc(from: Self.crcStart), at: Self.crcPosition)
         return bytes.array
+    }
+
+    /// The order in which Kafka writes them, that of Java's hash map of so many numbers: the files come out alike.
+    private static func inOrder(
+        _ producers: [Int64: ProducerStateEntry]
+    ) -> [(key: Int64, value: ProducerStateEntry)] {
+        var capacity: UInt32 = 16
+        while Int(capacity) / 4 * 3 < producers.count, capacity < 1 << 30 { capacity *= 2 }
+        func bucket(_ id: Int64) -> UInt32 {
+            let hash = UInt32(truncatingIfNeeded: id ^ (id >> 32))
+            return (hash ^ (hash >> 16)) & (capacity - 1)
+        }
+        return producers.sorted { left, right in
+            (bucket(left.key), left.key) < (bucket(right.key), right.key)
+        }
     }
 
     /// Nil where the file is damaged or of a version that is not known here.

@@ -10,6 +10,7 @@ import confluent_kafka
 import pytest
 from confluent_kafka import Consumer, IsolationLevel, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
+from kafka import KafkaAdminClient
 
 from support.broker import Broker
 from support.clients import CLIENTS, Record
@@ -175,6 +176,101 @@ def test_committed_offsets(adopted):
                 topic, index = partition.rsplit("-", 1)
                 assert one.committed(group, topic, int(index)) == committed["offset"], (group, partition)
         one.close()
+
+
+@pytest.fixture
+def python_admin(adopted):
+    admin = KafkaAdminClient(bootstrap_servers=adopted.address)
+    yield admin
+    admin.close()
+
+
+def test_groups_are_listed(python_admin):
+    """Groups of every kind; of members those that were there when Kafka wrote last."""
+    listed = {one["group_id"]: one for one in python_admin.list_groups()}
+    assert set(listed) == set(GROUPS)
+    for group, expected in GROUPS.items():
+        assert listed[group]["group_state"] == expected["state"], group
+        assert listed[group]["group_type"] == expected["type"].lower(), group
+        assert listed[group]["protocol_type"] == expected["protocol"], group
+
+
+def test_members_of_a_classic_group(python_admin):
+    group = python_admin.describe_groups(["classic-live"])["classic-live"]
+    found = {one["member_id"]: (one["group_instance_id"], one["client_id"], one["client_host"]) for one in group["members"]}
+    expected = GROUPS["classic-live"]["members"]
+    assert found == {one["memberId"]: (one["instanceId"], one["clientId"], one["host"]) for one in expected}
+
+
+def test_every_offset_of_every_group(python_admin):
+    """With its metadata and its leader epoch."""
+    for group, expected in GROUPS.items():
+        if "offsets" not in expected:
+            continue
+        seen = {
+            f"{partition.topic}-{partition.partition}": {
+                "offset": one.offset,
+                "leaderEpoch": None if one.leader_epoch == -1 else one.leader_epoch,
+                "metadata": one.metadata,
+            }
+            for partition, one in python_admin.list_group_offsets(group).items()
+        }
+        assert seen == expected["offsets"], group
+
+
+def test_offsets_of_the_open_transaction(adopted):
+    """tx-open has committed for orders-1 and orders-2 of txn-group and has not ended."""
+    admin = AdminClient({"bootstrap.servers": adopted.address})
+    asked = [TopicPartition("orders", partition) for partition in range(3)]
+
+    def fetch(stable):
+        request = [confluent_kafka.ConsumerGroupTopicPartitions("txn-group", asked)]
+        (found,) = [f.result() for f in admin.list_consumer_group_offsets(request, require_stable=stable).values()]
+        return {one.partition: one for one in found.topic_partitions}
+
+    assert [fetch(False)[p].offset for p in (0, 1)] == [8, 4]
+    found = fetch(True)
+    assert found[0].offset == 8 and found[0].error is None
+    for partition in (1, 2):
+        assert found[partition].error.code() == confluent_kafka.KafkaError.UNSTABLE_OFFSET_COMMIT
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_written_to_and_restarted(kind, tmp_path):
+    """All is still there after more was written, a clean end, a kill, and both again."""
+    broker = kafka_broker(tmp_path, kind)
+    broker.start()
+    added = {}
+    for round_, how in enumerate(["stop", "kill", "stop"]):
+        one = CLIENTS["confluent-kafka"](broker.address)
+        for expected in PARTITIONS:
+            key = (expected["topic"], expected["partition"])
+            value = f"round {round_} of {key}".encode()
+            # Of a time after all others, so that look-ups by time stay what they were.
+            record = Record(value=value, key=f"new-{round_}".encode(), partition=key[1])
+            codec = ["none", "lz4", "zstd"][round_]
+            offset = one.produce(key[0], [record], codec=codec, idempotent=round_ != 1)[0]
+            assert offset == expected["endOffset"] + len(added.setdefault(key, [])), key
+            added[key].append(value)
+        one.commit("simple", "orders", 10 + round_, 1)
+        broker.restart(how)
+        for expected in PARTITIONS:
+            key = (expected["topic"], expected["partition"])
+            found = consume(broker.address, expected, "read_uncommitted")
+            wanted = expected_records(expected)
+            assert [(m.offset(), m.timestamp()[1], m.key(), m.value()) for m in found[: len(wanted)]] == [
+                r[:4] for r in wanted
+            ], key
+            assert [m.value() for m in found[len(wanted) :]] == added[key], key
+            committed = [m.offset() for m in consume(broker.address, expected, "read_committed")]
+            assert committed[: len(expected["committed"])] == expected["committed"], key
+            open_transaction = expected["lastStableOffset"] < expected["endOffset"]
+            assert len(committed) == len(expected["committed"]) + (0 if open_transaction else len(added[key])), key
+        one = CLIENTS["confluent-kafka"](broker.address)
+        assert one.committed("simple", "orders", 1) == 10 + round_
+        assert one.committed("consumer-static", "orders", 0) == 10
+        assert one.committed("classic-empty", "orders", 2) == 12
+    broker.stop()
 
 
 # -------------------------------------------------------------------------- once only, and what is refused

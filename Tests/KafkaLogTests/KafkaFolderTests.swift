@@ -5,15 +5,87 @@ import Testing
 
 @testable import KafkaLog
 
-/// Logs that Kafka 4.3 wrote, with what its clients see in them. `OTTLA_KAFKA_FOLDERS` names a folder with `clean/` and
-/// `killed/`, the archives of shared/kafka/folders unpacked, and their `expected.jsonl` beside as `clean.jsonl` and
-/// `killed.jsonl`.
-@Suite(.enabled(if: ProcessInfo.processInfo.environment["OTTLA_KAFKA_FOLDERS"] != nil))
-struct KafkaFolderTests {
+/// The data folders that Kafka 4.3 wrote (Tests/Vectors/kafka-folders), unpacked for a test.
+final class RecordedKafkaFolder {
+    let root = TemporaryFolder()
+    let path: String
+
+    init(_ name: String) throws {
+        self.path = self.root.path + "/" + name
+        let tar = Process()
+        tar.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+        tar.arguments = ["tar", "xzf", "\(Self.vectors)/\(name)/folder.tar.gz", "-C", self.root.path]
+        try tar.run()
+        tar.waitUntilExit()
+        try #require(tar.terminationStatus == 0)
+    }
+
+    static let vectors =
+        #filePath.split(separator: "/").dropLast(3).reduce("") { $0 + "/" + $1 } + "/Tests/Vectors/kafka-folders"
+
+    static var expectedLines: [Substring] {
+        String(decoding: contents(self.vectors + "/expected.jsonl"), as: UTF8.self).split(separator: "\n")
+    }
+}
+
+/// Logs that Kafka 4.3 wrote, with what its clients see in them.
+@Suite struct KafkaFolderTests {
     struct Expected: Decodable {
+        /// Hexadecimal; what repeats is written once.
+        enum Content: Decodable, Equatable {
+            case bytes([UInt8])
+
+            private struct Repeated: Decodable {
+                var `repeat`: String
+                var times: Int
+            }
+
+            init(from decoder: any Decoder) throws {
+                let container = try decoder.singleValueContainer()
+                if let text = try? container.decode(String.self) {
+                    self = .bytes(Self.bytes(text))
+                } else {
+                    let repeated = try container.decode(Repeated.self)
+                    self = .bytes((0..<repeated.times).flatMap { _ in Self.bytes(repeated.repeat) })
+                }
+            }
+
+            private static func bytes(_ hex: String) -> [UInt8] {
+                let digits = hex.utf8.map { UInt8($0 < 58 ? $0 - 48 : $0 - 87) }
+                return stride(from: 0, to: digits.count, by: 2).map { digits[$0] << 4 | digits[$0 + 1] }
+            }
+
+            var array: [UInt8] {
+                switch self {
+                case .bytes(let bytes): bytes
+                }
+            }
+        }
         struct Seen: Decodable {
             var offset: Int64
             var timestamp: Int64
+            var key: Content?
+            var value: Content?
+            /// Key and value.
+            var headers: [[Content?]]
+
+            enum Keys: CodingKey { case offset, timestamp, key, value, headers }
+
+            init(from decoder: any Decoder) throws {
+                let container = try decoder.container(keyedBy: Keys.self)
+                self.offset = try container.decode(Int64.self, forKey: .offset)
+                self.timestamp = try container.decode(Int64.self, forKey: .timestamp)
+                self.key = try container.decode(Content?.self, forKey: .key)
+                self.value = try container.decode(Content?.self, forKey: .value)
+                self.headers = []
+                var list = try container.nestedUnkeyedContainer(forKey: .headers)
+                while !list.isAtEnd {
+                    var pair = try list.nestedUnkeyedContainer()
+                    self.headerNames.append(try pair.decode(String.self))
+                    self.headers.append([try pair.decode(Content?.self)])
+                }
+            }
+            var headerNames: [String] = []
         }
         var topic: String
         var partition: Int32
@@ -29,18 +101,15 @@ struct KafkaFolderTests {
 
     @Test(arguments: ["clean", "killed"])
     func everyRecordIsThere(name: String) throws {
-        let root = ProcessInfo.processInfo.environment["OTTLA_KAFKA_FOLDERS"] ?? ""
-        let copy = TemporaryFolder()
-        copyTree(root + "/" + name, copy.path)
+        let copy = try RecordedKafkaFolder(name)
         func offsets(_ name: String) -> [TopicPartition: Int64] {
             Checkpoint.decodeOffsets(contents(copy.path + "/" + name)) ?? [:]
         }
         let recovery = offsets(LogDirectory.recoveryPoints)
         let starts = offsets(LogDirectory.logStartOffsets)
-        let lines = String(decoding: contents(root + "/" + name + ".jsonl"), as: UTF8.self).split(separator: "\n")
         var checked = 0
-        for line in lines {
-            guard let expected = try? JSONDecoder().decode(Expected.self, from: Data(line.utf8)) else { continue }
+        for line in RecordedKafkaFolder.expectedLines {
+            let expected = try JSONDecoder().decode(Expected.self, from: Data(line.utf8))
             checked += 1
             let partition = TopicPartition(topic: expected.topic, partition: expected.partition)
             let folder = PartitionFolder(path: copy.path + "/" + partition.description)
@@ -77,6 +146,12 @@ struct KafkaFolderTests {
             if let uncommitted = expected.uncommitted {
                 #expect(seen.map(\.offset) == uncommitted.map(\.offset), "\(partition)")
                 #expect(seen.map(\.timestamp) == uncommitted.map(\.timestamp), "\(partition)")
+                #expect(seen.map(\.key) == uncommitted.map(\.key?.array), "\(partition)")
+                #expect(seen.map(\.value) == uncommitted.map(\.value?.array), "\(partition)")
+                #expect(seen.map { $0.headers.map(\.key) } == uncommitted.map(\.headerNames), "\(partition)")
+                #expect(
+                    seen.map { $0.headers.map(\.value) } == uncommitted.map { $0.headers.map { $0[0]?.array } },
+                    "\(partition)")
             }
             #expect(log.snapshot.lastStableOffset == expected.lastStableOffset, "\(partition)")
             if let committed = expected.committed {
@@ -93,6 +168,6 @@ struct KafkaFolderTests {
             let greatest = try log.offsetOfMaxTimestamp().get()
             #expect([greatest?.timestamp ?? -1, greatest?.offset ?? -1] == expected.maxTimestamp, "\(partition)")
         }
-        #expect(checked > 15)
+        #expect(checked == RecordedKafkaFolder.expectedLines.count && checked >= 17)
     }
 }
