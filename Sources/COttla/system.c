@@ -7,6 +7,8 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -85,4 +87,37 @@ int64_t ottla_monotonic_ns(void) {
 
 int ottla_random(void *bytes, size_t length) {
     return getrandom(bytes, length, 0) == (ssize_t)length ? 0 : -1;
+}
+
+ssize_t ottla_pread_now(int fd, void *bytes, size_t count, int64_t position) {
+    struct iovec vector = {bytes, count};
+    ssize_t done = preadv2(fd, &vector, 1, position, RWF_NOWAIT);
+    if (done < 0 && (errno == EOPNOTSUPP || errno == ENOSYS)) return pread(fd, bytes, count, position);
+    return done;
+}
+
+static int has_byte(int fd, int64_t position) {
+    char byte;
+    return ottla_pread_now(fd, &byte, 1, position) >= 0 || errno != EAGAIN;
+}
+
+int ottla_is_resident(int fd, int64_t position, int64_t length, int is_settled) {
+    static int64_t page = 0;
+    if (!page) page = sysconf(_SC_PAGESIZE);
+    if (length <= 0) return 1;
+    // cachestat(2), Linux 6.5. The same number on every architecture.
+    struct { uint64_t offset, length; } range = {(uint64_t)position, (uint64_t)length};
+    struct { uint64_t cached, dirty, writeback, evicted, recently_evicted; } found;
+    if (syscall(451, fd, &range, &found, 0) == 0) {
+        uint64_t pages = (uint64_t)((position + length - 1) / page - position / page + 1);
+        if (found.cached < pages) return 0;
+        return !is_settled || has_byte(fd, position + length - 1);
+    }
+    for (int64_t at = position; at < position + length; at += 65536) if (!has_byte(fd, at)) return 0;
+    return has_byte(fd, position + length - 1);
+}
+
+void ottla_advise(int fd, int64_t position, int64_t length, int advice) {
+    static const int advices[] = {POSIX_FADV_RANDOM, POSIX_FADV_WILLNEED, POSIX_FADV_DONTNEED};
+    posix_fadvise(fd, position, length, advices[advice]);
 }

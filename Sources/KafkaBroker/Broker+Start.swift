@@ -169,6 +169,8 @@ extension LogManager.Configuration {
         self.retentionCheckIntervalMs = interval(config.logRetentionCheckIntervalMs)
         self.checkpointIntervalMs = interval(config.logFlushOffsetCheckpointIntervalMs)
         self.producerIDExpirationMs = config.producerIDExpirationMs
+        self.scrubBytesPerSecond = config.scrubBytesPerSecond
+        self.scrubIntervalMs = interval(config.scrubIntervalMs)
         self.producerIDExpirationCheckIntervalMs = interval(config.producerIDExpirationCheckIntervalMs)
     }
 }

@@ -57,6 +57,13 @@ package final class Broker: Sendable {
             config: GroupCoordinatorConfig(config), replicaManager: replicaManager, background: background,
             eventLoop: eventLoops.next(), logger: logger, wake: { wake($0) })
         wake.set { [weak self] in self?.wake($0) }
+        // A fetch may wait for the disk as it does for records.
+        replicaManager.logManager.reads.onDone { [weak self] read in
+            guard let self, let topic = self.replicaManager.table.topic(named: read.topic),
+                let partition = topic.partition(read.partition)
+            else { return }
+            self.wake(partition)
+        }
         self.follow(replicaManager.logManager.events)
     }
 

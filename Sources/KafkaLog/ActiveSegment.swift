@@ -34,6 +34,10 @@ struct ActiveSegment: Sendable {
     /// The last batch, by which a mark is known to fit the file.
     var lastBatchPosition = 0
     var lastBatchCRC: UInt32 = 0
+    /// What comes before was not written by this process, nor checked when it started: it is before it is served.
+    var uncheckedBefore = 0
+    /// What of that is known; and damage, wherever it is. Made when there is something to know.
+    var checks: SegmentChecks?
     /// It may have blocks behind its end, to be given back when it is sealed or closed.
     var isPreallocated = false
     /// Up to here writeback has been started.
@@ -103,6 +107,7 @@ struct ActiveSegment: Sendable {
         self.isFileUsed = true
         if let file = self.file { return file }
         let file = try FileSystem.open(folder.path(self.baseOffset, .log), .create)
+        FileSystem.advise(file, .random)
         self.file = file
         return file
     }

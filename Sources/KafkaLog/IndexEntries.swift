@@ -108,6 +108,8 @@ struct IndexFile<Entry: IndexEntry>: Sendable {
     let file: LogFile
     /// Entries that count; the file may be longer (Kafka allocates ahead).
     let count: Int
+    /// See `SegmentView.readsNow`.
+    var readsNow = false
 
     private static var block: Int { 512 }
 
@@ -151,7 +153,11 @@ struct IndexFile<Entry: IndexEntry>: Sendable {
         var failure: IOError?
         let result: R? = withUnsafeTemporaryAllocation(byteCount: length * Entry.size, alignment: 8) { buffer in
             do throws(IOError) {
-                let count = try FileSystem.read(self.file, buffer, at: first * Entry.size)
+                let position = first * Entry.size
+                let count =
+                    self.readsNow
+                    ? try FileSystem.readNow(self.file, buffer, at: position, atLeast: buffer.count)
+                    : try FileSystem.read(self.file, buffer, at: position)
                 guard count == buffer.count else { return nil }
             } catch {
                 failure = error

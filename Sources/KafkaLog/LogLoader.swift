@@ -271,6 +271,7 @@ struct LogLoader {
         segment.timeIndex = IndexTail(persisted: times.count)
         // The batch of the last entry counts as bytes since it.
         segment.size = Int(try index.entry(index.count - 1)?.position ?? 0)
+        segment.uncheckedBefore = segment.size
         let start = segment.size
         var next = last.base
         let isWhole = try SegmentRecovery.scan(

@@ -9,6 +9,7 @@ extension LogManager {
         }
         self.maintenance.withLock { $0 = thread }
         thread.start()
+        self.scrubber.start { [weak self] in self?.allLogs ?? [] }
         self.resumeMoves()
     }
 

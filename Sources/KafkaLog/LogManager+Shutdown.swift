@@ -21,6 +21,8 @@ extension LogManager {
                 return !state.isClosed
             })
         else { return true }
+        self.scrubber.stop()
+        self.environment.reads.stop()
         var isClean = true
         self.pauseMoves()
         if !self.environment.changes.isEmpty { self.needsCheckpoint.store(true, ordering: .releasing) }

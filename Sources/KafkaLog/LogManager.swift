@@ -32,6 +32,10 @@ package final class LogManager: Sendable {
         package var moveBytesPerSecond: Int64?
         /// Sealed segments that are open at once.
         package var openSegmentLimit = 512
+        /// ottla.scrub.bytes.per.second; 0: nothing is scrubbed.
+        package var scrubBytesPerSecond = 0
+        /// ottla.scrub.interval.ms
+        package var scrubIntervalMs: Int64 = 86_400_000
         /// See `LogEnvironment`.
         package var writebackBytes = 4 << 20
 
@@ -88,6 +92,8 @@ package final class LogManager: Sendable {
         var rolls: Int64 = 0
     }
 
+    let scrubber: LogScrubber
+
     private init(
         _ configuration: Configuration, _ directories: [LogDirectory], _ environment: LogEnvironment, now: Int64
     ) {
@@ -95,6 +101,9 @@ package final class LogManager: Sendable {
         self.directories = directories
         self.environment = environment
         self.bootID = FileSystem.bootID()
+        self.scrubber = LogScrubber(
+            bytesPerSecond: configuration.scrubBytesPerSecond, intervalMs: configuration.scrubIntervalMs,
+            counters: environment.counters)
         self.folderMoves = FolderMoves(threads: configuration.moveThreads)
         self.schedule = Mutex(
             Schedule(
@@ -103,6 +112,11 @@ package final class LogManager: Sendable {
                 retention: now + min(30_000, configuration.retentionCheckIntervalMs),
                 producers: now + configuration.producerIDExpirationCheckIntervalMs))
     }
+
+    /// Reads of what is not in memory or not checked.
+    package var reads: ReadPool { self.environment.reads }
+
+    package var counters: LogCounters { self.environment.counters }
 
     /// The id of the cluster that the folders belong to.
     package var clusterID: String { self.directories[0].properties.clusterID }

@@ -51,6 +51,7 @@ extension ActiveSegment {
         self.lastBatchPosition = mark.lastBatchPosition
         self.lastBatchCRC = mark.lastBatchCRC
         self.writtenBack = mark.position
+        self.uncheckedBefore = mark.position
         self.offsetIndex = IndexTail(persisted: mark.offsetIndexCount, unwritten: mark.offsetEntries)
         self.timeIndex = IndexTail(persisted: mark.timeIndexCount, unwritten: mark.timeEntries)
         self.transactionIndex = IndexTail(persisted: mark.transactionIndexCount, unwritten: mark.transactionEntries)

@@ -57,7 +57,7 @@ extension PartitionLog {
         let next = try self.beginSegment(&state, baseOffset: baseOffset, now: now)
         let segment = SealedSegment(
             baseOffset: state.active.baseOffset, size: state.active.size, nextOffset: baseOffset, folder: self.folder,
-            largest: state.active.largest)
+            largest: state.active.largest, uncheckedBefore: state.active.uncheckedBefore, checks: state.active.checks)
         segment.isTransactionIndexChecked = true
         state.sealed.append(segment)
         state.active = next

@@ -36,7 +36,7 @@ extension PartitionLog {
             let view = try self.view(best.source)
             // The index names the last offset of the batch; from its begin the first record with the time is searched.
             // As in Kafka it may lie before the log's start, as long as its segment is there.
-            guard let batch = try view.locate(best.largest.offset) else { return nil }
+            guard let batch = try self.locateChecked(best.largest.offset, in: view) else { return nil }
             return try self.first(in: view, timestamp: best.largest.timestamp, from: 0, at: batch)
         }
     }
@@ -104,13 +104,13 @@ extension PartitionLog {
         // All before the entry's batch is older than the entry, and the entry is not newer than the target.
         var from = start
         if let entry = try view.timeIndex?.last(where: { $0.timestamp < target }), entry.relativeOffset >= 0,
-            let named = try view.locate(view.baseOffset &+ Int64(entry.relativeOffset)),
+            let named = try self.locateChecked(view.baseOffset &+ Int64(entry.relativeOffset), in: view),
             // An index that lies costs time, not correctness.
             named.header.maxTimestamp == entry.timestamp
         {
             from = max(from, view.baseOffset &+ Int64(entry.relativeOffset))
         }
-        guard let batch = try view.locate(from) else { return nil }
+        guard let batch = try self.locateChecked(from, in: view) else { return nil }
         return try self.first(in: view, timestamp: target, from: start, at: batch)
     }
 
@@ -126,11 +126,34 @@ extension PartitionLog {
                 return false
             }
             if case .invalid(let position) = end { throw view.damage(at: position) }
+            // A damaged batch on the way may have had the record: then nobody knows.
+            let reached = candidate.map { $0.position + $0.header.sizeInBytes } ?? view.end
+            try self.requireWhole(position, reached, in: view)
             guard let candidate else { return nil }
             if let found = try self.record(in: candidate, view, timestamp: target, from: start) { return found }
             position = candidate.position + candidate.header.sizeInBytes
         }
         return nil
+    }
+
+    // What was not checked yet is, before anything is told of it.
+
+    private func locateChecked(_ offset: Int64, in view: SegmentView) throws(IOError) -> SegmentView.Located? {
+        guard let checks = view.checks else { return try view.locate(offset) }
+        if self.prepare(PendingRead(base: view.baseOffset, offset: offset, bytes: 1)) != .none {
+            throw IOError(.read, code: EIO)
+        }
+        if let damage = checks.damage(at: offset, now: wallClockMs()) { throw view.damage(at: damage.start) }
+        return try view.locate(offset)
+    }
+
+    /// Between two positions at which batches begin or end.
+    private func requireWhole(_ start: Int, _ end: Int, in view: SegmentView) throws(IOError) {
+        guard let checks = view.checks, start < end else { return }
+        if case .all = checks.admit(start, end, now: wallClockMs()) { return }
+        guard let first = try view.header(at: start) else { throw view.damage(at: start) }
+        _ = self.prepare(PendingRead(base: view.baseOffset, offset: first.baseOffset, bytes: end - start))
+        guard case .all = checks.admit(start, end, now: wallClockMs()) else { throw view.damage(at: start) }
     }
 
     /// The record inside a batch. Its timestamps are in its records, so these are read and, if need be, unpacked.

@@ -33,6 +33,10 @@ package struct LogEnvironment: Sendable {
     /// Writeback is started each time that so many bytes were appended to a segment; 0: never.
     package var writebackBytes: Int
     package var report: @Sendable (LogNotice) -> Void
+    /// Reads and checks what a fetch waits for.
+    package let reads = ReadPool()
+    package let counters = LogCounters()
+    let damageReport = DamageReport()
     let storageFailures = StorageFailures()
     /// Closes files that are not needed at the moment, where the process can open no more. To be called without a lock.
     let fileRelief = FileRelief()
@@ -100,6 +104,8 @@ package struct LogOffsets: Sendable, Equatable {
 package struct LogRead: Sendable {
     /// Nil where nothing is to be read, which is no error.
     package var slice: FileSlice?
+    /// What is asked for is being read from the disk, or checked: `ReadPool.onDone` tells when.
+    package var isPending = false
     /// The base offset of the first batch of the slice, at or below what was asked for; what was asked for without one.
     package var firstOffset: Int64
     package var end: ReadEnd

@@ -28,18 +28,22 @@ final class SealedSegment: Sendable {
         /// Used since the cache last looked.
         var used = false
         var removed = false
+        /// See `ActiveSegment`.
+        var uncheckedBefore: Int
+        var checks: SegmentChecks?
     }
 
     /// - Parameter largest: nil where the time index must be asked.
+    /// - Parameter uncheckedBefore: see `ActiveSegment`; all of it where nothing else is said.
     init(
         baseOffset: Int64, size: Int, nextOffset: Int64, folder: PartitionFolder, largest: TimestampOffset? = nil,
-        file: LogFile? = nil
+        file: LogFile? = nil, uncheckedBefore: Int? = nil, checks: SegmentChecks? = nil
     ) {
         self.baseOffset = baseOffset
         self.size = size
         self.nextOffset = nextOffset
         self.folder = folder
-        self.state = Mutex(State(largest: largest))
+        self.state = Mutex(State(largest: largest, uncheckedBefore: uncheckedBefore ?? size, checks: checks))
     }
 
     /// The segment's files. Opens them if needed; the I/O is done under this segment's own lock.
@@ -48,7 +52,11 @@ final class SealedSegment: Sendable {
         let view = try self.state.withLock { state throws(IOError) -> SegmentView in
             state.used = true
             if let view = state.view { return view }
-            let view = try self.open()
+            var view = try self.open()
+            if state.checks == nil, state.uncheckedBefore > 0 {
+                state.checks = SegmentChecks(trustedFrom: state.uncheckedBefore)
+            }
+            view.checks = state.checks
             state.view = view
             opened = true
             return view
@@ -57,12 +65,68 @@ final class SealedSegment: Sendable {
         return view
     }
 
+    /// The segment's files where they are open, and nobody is just opening them: does not wait.
+    func openView() -> SegmentView? {
+        self.state.withLockIfAvailable { state in
+            state.used = true
+            return state.view
+        } ?? nil
+    }
+
+    /// Files of the caller's own, and what is known of the segment.
+    func ownView() throws(IOError) -> SegmentView {
+        let file = try FileSystem.open(self.folder.path(self.baseOffset, .log), .read)
+        FileSystem.advise(file, .random)
+        var view = SegmentView(
+            baseOffset: self.baseOffset, file: file, end: self.size, offsetIndex: nil, timeIndex: nil)
+        if let whole = try self.openIndexes(view) { view = whole }
+        view.checks = self.state.withLock { state in
+            if state.checks == nil, state.uncheckedBefore > 0 {
+                state.checks = SegmentChecks(trustedFrom: state.uncheckedBefore)
+                state.view?.checks = state.checks
+            }
+            return state.checks
+        }
+        return view
+    }
+
+    /// The index files are wrong: they go, and whoever opens the segment next makes them anew.
+    func dropIndexes() throws(IOError) {
+        try self.state.withLock { state throws(IOError) in
+            state.view = nil
+            try SegmentRecovery.removeIndexes(self.baseOffset, self.folder)
+        }
+    }
+
+    /// To note what was found out. Made where there is none.
+    func checksForNotes() -> SegmentChecks {
+        self.state.withLock { state in
+            if let checks = state.checks { return checks }
+            let checks = SegmentChecks(trustedFrom: state.uncheckedBefore)
+            state.checks = checks
+            state.view?.checks = checks
+            return checks
+        }
+    }
+
+    /// Lets go of the notes where they say that all is whole.
+    func forgetNotesIfWhole() {
+        self.state.withLock { state in
+            guard let checks = state.checks, checks.isWhole else { return }
+            state.uncheckedBefore = 0
+            state.checks = nil
+            state.view?.checks = nil
+        }
+    }
+
     private func open() throws(IOError) -> SegmentView {
         let file = try FileSystem.open(self.folder.path(self.baseOffset, .log), .read)
         guard try FileSystem.size(file) >= self.size else {
             // Cut behind our back.
             throw IOError(.read, self.folder.path(self.baseOffset, .log), code: EBADMSG)
         }
+        // What is read ahead is decided by `ReadPool`.
+        FileSystem.advise(file, .random)
         let plain = SegmentView(
             baseOffset: self.baseOffset, file: file, end: self.size, offsetIndex: nil, timeIndex: nil)
         if let view = try self.openIndexes(plain) { return view }
@@ -82,7 +146,9 @@ final class SealedSegment: Sendable {
                 baseOffset: view.baseOffset, file: view.file, end: view.end,
                 offsetIndex: IndexFile(file: index, count: indexSize / OffsetIndexEntry.size),
                 timeIndex: IndexFile(file: times, count: timesSize / TimeIndexEntry.size))
-            return try SegmentRecovery.areIndexesUsable(opened) ? opened : nil
+            let isUsable = try SegmentRecovery.isUsable(
+                in: opened, { view throws(IOError) in try SegmentRecovery.areIndexesUsable(view) })
+            return isUsable ? opened : nil
         } catch {
             if error.code == ENOENT { return nil }
             throw error

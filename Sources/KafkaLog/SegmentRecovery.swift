@@ -1,3 +1,4 @@
+import Glibc
 import KafkaRecords
 
 /// Reading a segment anew: after a crash, or because its indexes cannot be used.
@@ -7,6 +8,17 @@ enum SegmentRecovery {
     private static let blockSize = 256 << 10
 
     // MARK: indexes of a segment whose batches are trusted
+
+    /// An index cannot be held against a log that is damaged where it is looked at. It is kept: each entry is checked when
+    /// it is used.
+    static func isUsable(
+        in view: SegmentView, _ check: (SegmentView) throws(IOError) -> Bool
+    ) throws(IOError) -> Bool {
+        do throws(IOError) { return try check(view) } catch {
+            guard error.code == EBADMSG else { throw error }
+            return true
+        }
+    }
 
     static func areIndexesUsable(_ view: SegmentView) throws(IOError) -> Bool {
         guard let index = view.offsetIndex, let times = view.timeIndex else { return false }
@@ -53,9 +65,23 @@ enum SegmentRecovery {
     ) throws(IOError) {
         try self.removeIndexes(view.baseOffset, folder)
         var segment = ActiveSegment(baseOffset: view.baseOffset, createdMs: 0)
-        _ = try view.walk(from: 0, block: 64 << 10) { _, header in
-            segment.add(header, baseOffset: header.baseOffset, maxTimestamp: header.maxTimestamp, interval: interval)
-            return true
+        var position = 0
+        var nextOffset = view.baseOffset
+        while position < view.end {
+            let end = try view.walk(from: position, block: 64 << 10) { at, header in
+                segment.size = at
+                segment.add(
+                    header, baseOffset: header.baseOffset, maxTimestamp: header.maxTimestamp, interval: interval)
+                nextOffset = header.lastOffset + 1
+                return true
+            }
+            guard case .invalid(let damaged) = end else { break }
+            // What lies behind damage is found by the index too.
+            var checker = BatchChecker(view, from: damaged, nextOffset: nextOffset, limit: .max, now: 0)
+            defer { checker.free() }
+            _ = try checker.next()
+            position = max(checker.position, damaged + 1)
+            nextOffset = checker.nextOffset
         }
         try segment.seal(folder)
     }
@@ -109,6 +135,7 @@ enum SegmentRecovery {
             else { return false }
             let isChecked = position + header.sizeInBytes > checkedFrom
             if isChecked, try !window.isCRCValid(header, at: position) { return false }
+            if !isChecked { segment.uncheckedBefore = position + header.sizeInBytes }
             var marker: TransactionMarker?
             if header.isControl, header.sizeInBytes <= TransactionMarker.maxBatchSize,
                 let whole = try window.bytes(at: position, atLeast: header.sizeInBytes)

@@ -8,8 +8,21 @@ struct SegmentView: Sendable {
     let file: LogFile
     /// Bytes of the file that count.
     let end: Int
-    let offsetIndex: IndexFile<OffsetIndexEntry>?
-    let timeIndex: IndexFile<TimeIndexEntry>?
+    var offsetIndex: IndexFile<OffsetIndexEntry>?
+    var timeIndex: IndexFile<TimeIndexEntry>?
+    /// What of it is known to be whole or damaged; nil: all is trusted, or it is not looked at.
+    var checks: SegmentChecks?
+    /// Nothing waits for the disk: what is not in the page cache is an error, EAGAIN.
+    var readsNow = false
+
+    /// The same for an event loop.
+    func now() -> SegmentView {
+        var view = self
+        view.readsNow = true
+        view.offsetIndex?.readsNow = true
+        view.timeIndex?.readsNow = true
+        return view
+    }
 
     struct Located {
         var position: Int
@@ -27,21 +40,30 @@ struct SegmentView: Sendable {
     }
 
     /// Calls `visit` with each batch from `position` on, by headers alone: nothing is read of the records but what comes
-    /// along in a block. `visit` returns false to stop.
+    /// along in a block. What is known to be damaged is left out. `visit` returns false to stop.
     func walk(
         from start: Int, block: Int = 4096, _ visit: (Int, RecordBatchHeader) -> Bool
     ) throws(IOError) -> WalkEnd {
         var failure: IOError?
+        let damaged = self.checks?.damagedNow() ?? []
         let result = withUnsafeTemporaryAllocation(byteCount: block, alignment: 16) { buffer -> WalkEnd in
             var position = start
             var bufferStart = 0
             var bufferCount = 0
             while position < self.end {
+                if !damaged.isEmpty, let range = damaged.first(where: { $0.contains(position) }) {
+                    position = range.end
+                    continue
+                }
                 if position < bufferStart || position + RecordBatchHeader.size > bufferStart + bufferCount {
                     let wanted = min(buffer.count, self.end - position)
                     do throws(IOError) {
-                        bufferCount = try FileSystem.read(
-                            self.file, UnsafeMutableRawBufferPointer(rebasing: buffer[..<wanted]), at: position)
+                        let bytes = UnsafeMutableRawBufferPointer(rebasing: buffer[..<wanted])
+                        bufferCount =
+                            self.readsNow
+                            ? try FileSystem.readNow(
+                                self.file, bytes, at: position, atLeast: RecordBatchHeader.size)
+                            : try FileSystem.read(self.file, bytes, at: position)
                     } catch {
                         failure = error
                         return .end

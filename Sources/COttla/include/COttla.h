@@ -29,3 +29,10 @@ int64_t ottla_wall_ms(void);
 int64_t ottla_monotonic_ns(void);
 /// getrandom(2). 0, or -1 and errno.
 int ottla_random(void *bytes, size_t length);
+/// pread(2) that does not wait for a disk: -1 and EAGAIN where the first byte is not in the page cache; it may give less
+/// than asked for. Where the file system cannot tell it is a plain pread.
+ssize_t ottla_pread_now(int fd, void *bytes, size_t count, int64_t position);
+/// Whether a range of a file is in the page cache: 1 or 0. `is_settled`: pages that are being read count as not there.
+int ottla_is_resident(int fd, int64_t position, int64_t length, int is_settled);
+/// posix_fadvise(2): 0 random access, 1 will be needed, 2 is not needed any more.
+void ottla_advise(int fd, int64_t position, int64_t length, int advice);

@@ -10,6 +10,12 @@ extension BrokerConfigs {
             doc: "Replicas of a topic for which no number was given."),
         ConfigDefinition("log.dir", .list, "/tmp/kafka-logs", doc: "The data folder, where log.dirs is not set."),
         ConfigDefinition("log.dirs", .list, nil, doc: "The data folders; the first holds the metadata."),
+        ConfigDefinition(
+            "ottla.scrub.bytes.per.second", .long, "8388608", .atLeast(0),
+            doc: "So fast is everything in the logs read and checked, again and again; 0: it is not."),
+        ConfigDefinition(
+            "ottla.scrub.interval.ms", .long, "86400000", .atLeast(0),
+            doc: "A pass over the logs begins no earlier after the last one began."),
         ConfigDefinition("cordoned.log.dirs", .list, "", .any, .perBroker),
         ConfigDefinition(
             "log.segment.bytes", .int, "1073741824", .atLeast(1_048_576), .clusterWide,

@@ -48,6 +48,9 @@ package struct KafkaConfig: Sendable {
     package let replicaHighWatermarkCheckpointIntervalMs: Int64
     package let producerIDExpirationMs: Int64
     package let producerIDExpirationCheckIntervalMs: Int64
+    /// 0: no scrubber.
+    package let scrubBytesPerSecond: Int
+    package let scrubIntervalMs: Int64
     package let logCleanerEnable: Bool
     package let logCleanerThreads: Int
 
@@ -132,6 +135,8 @@ package struct KafkaConfig: Sendable {
         self.replicaHighWatermarkCheckpointIntervalMs = long("replica.high.watermark.checkpoint.interval.ms")
         self.producerIDExpirationMs = long("producer.id.expiration.ms")
         self.producerIDExpirationCheckIntervalMs = long("producer.id.expiration.check.interval.ms")
+        self.scrubBytesPerSecond = int("ottla.scrub.bytes.per.second")
+        self.scrubIntervalMs = long("ottla.scrub.interval.ms")
         self.logCleanerEnable = bool("log.cleaner.enable")
         self.logCleanerThreads = int("log.cleaner.threads")
 

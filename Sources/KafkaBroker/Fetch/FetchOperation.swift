@@ -56,6 +56,8 @@ struct FetchResult {
     var available = 0
     /// There is more than is given, in another segment.
     var isCutBySegment = false
+    /// It is being read from the disk, or checked: it gives nothing yet.
+    var isPending = false
     /// The leader's, where the client has another idea of it; -1: not told.
     var leaderEpoch: Int32 = -1
     /// Whether the answer names it: always, but in an incremental session only when there is news.
@@ -93,6 +95,13 @@ struct FetchLook {
     var available = 0
     var isUrgent = false
     var unknownCount = 0
+    /// Of the records given.
+    var bytes = 0
+    /// Targets that wait for the disk or a check.
+    var pendingCount = 0
+
+    /// Nothing but what waits for the disk.
+    var isOnlyPending: Bool { self.pendingCount > 0 && self.bytes == 0 }
 }
 
 /// The parts of a fetch that are about the whole.
@@ -130,7 +139,8 @@ struct FetchOperation {
     }
 
     func isEnough(_ look: FetchLook) -> Bool {
-        look.isUrgent || look.available >= Int(self.parameters.minBytes)
+        // Kafka, whose threads wait for the disk themselves, never gives nothing where there are records.
+        look.isUrgent || look.available >= Int(self.parameters.minBytes) && !look.isOnlyPending
     }
 
     /// Looks at every target once. `results` is as long as `targets` afterwards.
@@ -151,6 +161,8 @@ struct FetchOperation {
             if result.isUrgent { look.isUrgent = true }
             if result.isUnknown { look.unknownCount += 1 }
             look.available += result.available
+            look.bytes += result.bytes
+            if result.isPending { look.pendingCount += 1 }
             if result.bytes > 0 { isFirst = false }
             remaining -= result.bytes
             results.append(result)
@@ -209,7 +221,7 @@ struct FetchOperation {
             self.parameters.replicaID == -2
             ? Int64.max : self.parameters.isReadCommitted ? offsets.lastStableOffset : offsets.highWatermark
         let room = max(0, min(Int(target.maxBytes), remaining))
-        switch partition.log.read(
+        switch partition.log.readNow(
             from: target.fetchOffset, maxBytes: room, upTo: limit,
             // From version 3 on (all that are served) the first batch is given however large, so that no consumer is
             // stuck before it (KIP-74).
@@ -225,6 +237,7 @@ struct FetchOperation {
             }
             result.available = read.end == .size ? max(room, result.bytes) : result.bytes
             result.isCutBySegment = read.end == .segment
+            result.isPending = read.isPending
         case .failure(let code):
             result.error = code
         }

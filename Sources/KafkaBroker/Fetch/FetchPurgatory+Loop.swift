@@ -6,6 +6,10 @@ import NIOCore
 // How a fetch waits on its event loop: parked, looked at again when a partition of it grows, answered when there is
 // enough or its time is up.
 extension LoopRequestHandler {
+    /// A fetch that has nothing to give but what is being read from the disk waits for it so much longer than its
+    /// max_wait says: Kafka's threads wait for the disk as long as it takes.
+    private static let diskGrace = TimeAmount.seconds(5)
+
     /// Parks a fetch that has read less than it asks for; answers it at once after all when something came between its
     /// read and the moment from which it is woken.
     func park(
@@ -39,7 +43,13 @@ extension LoopRequestHandler {
     }
 
     func timeIsUp(for fetch: ParkedFetch) {
-        _ = fetch.operation.read(from: self.broker.replicaManager.table, into: &self.results)
+        let look = fetch.operation.read(from: self.broker.replicaManager.table, into: &self.results)
+        if look.isOnlyPending, !look.isUrgent, !self.isEnding, !fetch.hasGrace {
+            // It is looked at again when the read is done, or now.
+            fetch.hasGrace = true
+            self.purgatory.extend(fetch, to: fetch.deadline + Self.diskGrace)
+            return self.forgetResults()
+        }
         self.finish(fetch)
     }
 

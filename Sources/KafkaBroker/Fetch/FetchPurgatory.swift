@@ -11,6 +11,8 @@ final class ParkedFetch {
     let deadline: NIODeadline
     /// What it watches, so that it can stop.
     var watched: [(partition: Partition, target: Int)] = []
+    /// Its time was up, and it waits on for the disk.
+    var hasGrace = false
     /// How many of its targets were not there when it was parked.
     var unknownCount = 0
     /// What each target had at the last look (`FetchResult.available`), where that is needed: with one target, or
@@ -48,6 +50,9 @@ final class FetchPurgatory {
         self.deadlines.insert(deadline, fetch.id)
         return fetch
     }
+
+    /// For one whose deadline has passed.
+    func extend(_ fetch: ParkedFetch, to deadline: NIODeadline) { self.deadlines.insert(deadline, fetch.id) }
 
     var all: [ParkedFetch] { Array(self.fetches.values) }
 

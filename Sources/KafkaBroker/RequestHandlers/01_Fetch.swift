@@ -29,7 +29,9 @@ extension LoopRequestHandler {
         switch self.open(&walker, parameters) {
         case .success(var operation):
             let look = operation.read(from: table, into: &self.results)
-            let maySleep = parameters.maxWaitMs > 0 && !self.isEnding && look.unknownCount < operation.targets.count
+            let maySleep =
+                (parameters.maxWaitMs > 0 || look.isOnlyPending) && !self.isEnding
+                && look.unknownCount < operation.targets.count
             if operation.isEnough(look) || !maySleep {
                 return .answered(self.answer(&operation, on: connection))
             }

@@ -8,9 +8,9 @@ import KafkaPrimitives
 extension ApiHandler {
     static let listOffsets = ApiHandler.ordinary(ListOffsetsRequest.self) { request, context, respond in
         let lookUps = request.topics.reduce(0) { $0 + $1.partitions.count { $0.timestamp >= 0 || $0.timestamp == -3 } }
-        // A look-up by time reads files. One is no more than a Fetch does; many are not for an event loop.
-        if lookUps > 8 {
-            context.broker.background.submit { respond(listOffsets(request, context)) }
+        // A look-up by time reads files, and checks what it reads: not for an event loop.
+        if lookUps > 0 {
+            context.broker.replicaManager.logManager.reads.submit { respond(listOffsets(request, context)) }
         } else {
             respond(listOffsets(request, context))
         }
