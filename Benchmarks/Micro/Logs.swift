@@ -52,7 +52,7 @@ final class Logs {
     }
 }
 
-private func removeTree(_ path: String) {
+func removeTree(_ path: String) {
     if let directory = opendir(path) {
         while let entry = readdir(directory) {
             let name = withUnsafePointer(to: &entry.pointee.d_name) {
@@ -185,7 +185,7 @@ extension Comparison {
         }
     }
 
-    private func validated(_ batch: inout [UInt8]) -> ValidatedBatch {
+    func validated(_ batch: inout [UInt8]) -> ValidatedBatch {
         let result = batch.withUnsafeMutableBytes {
             RecordValidator.validate($0, rules: ValidationRules(now: Logs.now), scratch: DecompressionScratch())
         }

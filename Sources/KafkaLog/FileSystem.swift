@@ -156,12 +156,15 @@ package enum FileSystem {
         guard SystemCalls.mkdir(path, 0o755) == 0 || errno == EEXIST else { throw IOError(.mkdir, path) }
     }
 
-    /// Makes a folder and those above it that are missing.
+    /// Makes a folder and those above it that are missing. Their names are on disk when it returns.
     static func makeDirectories(_ path: String) throws(IOError) {
         var made = path.hasPrefix("/") ? "/" : ""
         for part in path.split(separator: "/") {
             made += made.isEmpty || made.hasSuffix("/") ? String(part) : "/" + part
-            if !self.exists(made) { try self.makeDirectory(made) }
+            if !self.exists(made) {
+                try self.makeDirectory(made)
+                try self.syncDirectory(self.parent(of: made))
+            }
         }
     }
 
@@ -283,8 +286,7 @@ package enum FileSystem {
 
     /// The kernel's id of this boot; "" where it is not told.
     static func bootID() -> String {
-        guard let bytes = try? self.contents("/proc/sys/kernel/random/boot_id", limit: 4096) else { return "" }
-        return String(decoding: bytes.prefix { $0 > 32 }, as: UTF8.self)
+        SystemCalls.bootID()
     }
 }
 

@@ -255,8 +255,9 @@ package final class LogDirectory: Sendable {
     // MARK: checkpoints
 
     /// A checkpoint that is missing or damaged is as good as an empty one: more is read at the start.
-    func readCheckpoint(_ name: String) -> [TopicPartition: Int64] {
-        guard let bytes = try? FileSystem.contents(self.path + "/" + name) else { return [:] }
+    /// One that cannot be read now is an error: without the start offsets deleted records would be there again.
+    func readCheckpoint(_ name: String) throws(IOError) -> [TopicPartition: Int64] {
+        guard let bytes = try FileSystem.contents(self.path + "/" + name) else { return [:] }
         return Checkpoint.decodeOffsets(bytes) ?? [:]
     }
 

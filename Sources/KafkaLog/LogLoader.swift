@@ -58,8 +58,13 @@ struct LogLoader {
         active.rollJitterMs = PartitionLog.jitter(self.config)
         active.isPreallocated = self.config.preallocate
         logEnd = max(logEnd, active.baseOffset)
-        var logStart = max(self.segments[0].base, min(self.hints.logStartOffset, logEnd))
-        if let mark = self.hints.mark { logStart = max(logStart, min(mark.logStartOffset, logEnd)) }
+        let knownStart = max(self.hints.logStartOffset, self.hints.mark?.logStartOffset ?? 0)
+        if knownStart > logEnd {
+            active = try self.beginAnew(at: knownStart)
+            logEnd = knownStart
+            resumed = nil
+        }
+        let logStart = max(self.segments[0].base, knownStart)
         self.epochs.truncateFromEnd(logEnd)
         self.epochs.truncateFromStart(logStart)
         // One of a log that was longer must not be taken for this one's when it has grown as long.
@@ -69,7 +74,8 @@ struct LogLoader {
                 baseOffset: self.segments[index].base, size: self.segments[index].size,
                 nextOffset: self.segments[index + 1].base, folder: self.folder)
         }
-        let recoveryPoint = self.hints.isClean ? logEnd : min(max(self.hints.recoveryPoint, logStart), logEnd)
+        // Not raised to the log's start, of which a power cut might know nothing.
+        let recoveryPoint = self.hints.isClean ? logEnd : min(self.hints.recoveryPoint, logEnd)
         var state = PartitionLog.State(
             sharedConfig: .shared(self.config), logStartOffset: logStart, logEndOffset: logEnd, highWatermark: logEnd,
             recoveryPoint: recoveryPoint, sealed: sealed, active: active, epochs: self.epochs,
@@ -83,6 +89,18 @@ struct LogLoader {
         state.listVersion = self.hints.listVersion &+ 1
         state.needsMark = state.needsMark || !state.sealed.isEmpty || self.hints.listVersion > 0
         return state
+    }
+
+    /// A power cut has taken so much that all that is left was deleted before. As in Kafka the offsets that were given out
+    /// are not given out again.
+    private mutating func beginAnew(at offset: Int64) throws(IOError) -> ActiveSegment {
+        try self.dropSegments(after: -1)
+        try self.dropSnapshots(after: -1)
+        self.producers.removeAll()
+        self.epochs.removeAll()
+        _ = try FileSystem.open(self.folder.path(offset, .log), .create)
+        self.segments = [(offset, 0)]
+        return ActiveSegment(baseOffset: offset, createdMs: self.now)
     }
 
     // MARK: files
@@ -109,6 +127,12 @@ struct LogLoader {
             self.segments.append((offset, status.size))
         }
         self.segments.sort { $0.base < $1.base }
+        // Left by a roll that failed; or a power cut took what was in it, and the log ends before it.
+        for segment in self.segments.dropLast() where segment.size == 0 {
+            try FileSystem.unlink(self.folder.path(segment.base, .log))
+            bases.remove(segment.base)
+        }
+        self.segments.removeAll { $0.size == 0 && !bases.contains($0.base) }
         self.snapshots.sort()
         for name in names {
             // An index without its log.
@@ -178,14 +202,17 @@ struct LogLoader {
     ) throws(IOError) -> (ActiveSegment, Int64) {
         self.hints.recoveryPoint = max(self.hints.recoveryPoint, min(mark.recoveryPoint, mark.logEndOffset))
         for (id, entry) in mark.producers { self.producers.restore(id, entry) }
-        // The file is written with each sync, and may by now be newer.
-        if let latest = mark.epochs.last, latest.epoch > self.epochs.latestEpoch ?? -1 {
+        // Where the mark has them it is right: the file may be older, and from before a truncation. Newer ones come with
+        // the batches after the mark.
+        if !mark.epochs.isEmpty {
+            let isNew = self.epochs.entries != mark.epochs
             self.epochs = LeaderEpochCache(entries: mark.epochs)
-            self.epochs.needsWrite = true
+            self.epochs.needsWrite = isNew
         }
         self.epochs.truncateFromEnd(mark.logEndOffset)
         var segment = ActiveSegment(resuming: mark, createdMs: self.now, file: trusted.file)
-        if try self.cutIndex(mark.segmentBase, .index, OffsetIndexEntry.size * mark.offsetIndexCount),
+        if try self.areIndexesOf(mark, fileSize: self.segments[trusted.index].size),
+            try self.cutIndex(mark.segmentBase, .index, OffsetIndexEntry.size * mark.offsetIndexCount),
             try self.cutIndex(mark.segmentBase, .timeindex, TimeIndexEntry.size * mark.timeIndexCount),
             try self.cutIndex(mark.segmentBase, .txnindex, AbortedTransaction.size * mark.transactionIndexCount),
             try self.transactionIndexCRC(mark) == mark.transactionIndexCRC
@@ -196,6 +223,29 @@ struct LogLoader {
         }
         var next = mark.logEndOffset
         return try self.readOn(from: trusted.index, segment, &next)
+    }
+
+    /// Whether the entries that a mark counts are of the batches before it. Since then the files may have been made anew,
+    /// with others.
+    private func areIndexesOf(_ mark: PartitionMark, fileSize: Int) throws(IOError) -> Bool {
+        // Nothing was appended: they end where they did.
+        if fileSize == mark.position { return true }
+        if mark.offsetIndexCount > 0 {
+            let path = self.folder.path(mark.segmentBase, .index)
+            guard try FileSystem.status(path) != nil else { return false }
+            let index = IndexFile<OffsetIndexEntry>(
+                file: try FileSystem.open(path, .read), count: mark.offsetIndexCount)
+            guard let last = try index.entry(index.count - 1), Int(last.position) < mark.position else { return false }
+        }
+        if mark.timeIndexCount > 0 {
+            let path = self.folder.path(mark.segmentBase, .timeindex)
+            guard try FileSystem.status(path) != nil else { return false }
+            let index = IndexFile<TimeIndexEntry>(file: try FileSystem.open(path, .read), count: mark.timeIndexCount)
+            guard let last = try index.entry(index.count - 1),
+                mark.segmentBase &+ Int64(last.relativeOffset) < mark.logEndOffset
+            else { return false }
+        }
+        return true
     }
 
     private func transactionIndexCRC(_ mark: PartitionMark) throws(IOError) -> UInt32 {
@@ -321,6 +371,8 @@ struct LogLoader {
                 segment.writtenBack = segment.size
                 if !isWhole {
                     try FileSystem.truncate(file, to: segment.size)
+                    // Else a power cut could bring it back behind what is appended now.
+                    try FileSystem.sync(file)
                     self.report.bytesCut += size - segment.size
                     self.notices.append(
                         "\(PartitionFolder.name(segment.baseOffset)).log is cut from \(size) to \(segment.size) bytes: "
@@ -336,8 +388,10 @@ struct LogLoader {
             try segment.seal(self.folder)
             index += 1
             let base = self.segments[index].base
-            guard base >= next else {
-                // Overlaps with what is before: not of this log.
+            // A power cut may take what was not synced from the end of a segment and leave the one after it.
+            let isLost = base > next && base > self.hints.recoveryPoint && !self.hints.isSameBoot
+            guard base >= next, !isLost else {
+                // It overlaps with what is before, or something is missing between: not of this log.
                 try self.dropSegments(after: index - 1)
                 return try self.reopenAsActive(index - 1, next)
             }
@@ -372,12 +426,17 @@ struct LogLoader {
     }
 
     private mutating func dropSegments(after index: Int) throws(IOError) {
-        for segment in self.segments[(index + 1)...] {
+        // The newest first: what is left, should this be cut short, has no hole.
+        for segment in self.segments[(index + 1)...].reversed() {
             self.report.bytesCut += segment.size
             self.notices.append("\(PartitionFolder.name(segment.base)).log is dropped: the log ends before it")
             for suffix in PartitionFolder.Suffix.allCases {
                 try FileSystem.unlink(self.folder.path(segment.base, suffix))
             }
+        }
+        if index + 1 < self.segments.count {
+            // Else a power cut could bring them back behind what is appended now.
+            try FileSystem.syncDirectory(self.folder.path)
         }
         self.segments.removeSubrange((index + 1)...)
     }
@@ -404,13 +463,16 @@ struct LogLoader {
         var producers = ProducerStateManager()
         // What lies before the log's start is not replayed, as in Kafka.
         var from = self.hints.logStartOffset
-        for snapshot in self.snapshots.reversed() where snapshot <= end {
+        // One from before the first file knows nothing of what was deleted since: no word of a producer is better than
+        // an old one, with which its next batch would be refused.
+        let floor = segments.first?.base ?? end
+        for snapshot in self.snapshots.reversed() where snapshot <= end && snapshot >= floor {
             guard let entries = try self.folder.readSnapshot(snapshot) else {
                 self.notices.append("\(PartitionFolder.name(snapshot)).snapshot cannot be read and is left out")
                 continue
             }
             for (id, entry) in entries { producers.restore(id, entry) }
-            from = max(from, snapshot)
+            from = snapshot
             break
         }
         for (index, segment) in segments.enumerated() {

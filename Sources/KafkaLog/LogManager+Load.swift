@@ -26,7 +26,7 @@ extension LogManager {
     private static func read(_ directory: LogDirectory) throws(IOError) -> FolderContents {
         var contents = FolderContents()
         contents.marks = try BootMarks.read(directory: directory.path)
-        contents.startOffsets = directory.readCheckpoint(LogDirectory.logStartOffsets)
+        contents.startOffsets = try directory.readCheckpoint(LogDirectory.logStartOffsets)
         let names = try FileSystem.list(directory.path)
         contents.partitions.reserveCapacity(names.count)
         for name in names {
@@ -204,12 +204,11 @@ extension LogManager {
                 try folder.writeTopicID(known)
                 topicID = known
             }
-            hints.recoveryPoint = self.recoveryPoint(partition)
+            hints.recoveryPoint = try self.recoveryPoint(partition)
             if let mark {
                 hints.listVersion = max(hints.listVersion, mark.listVersion)
                 if mark.topicID == topicID ?? KafkaUUID.zero { hints.mark = mark }
             }
-            if hints.mark == nil { hints.isSameBoot = false }
             let (log, opened) = try PartitionLog.open(
                 partition, topicID: topicID ?? KafkaUUID.zero, folder: folder, config: self.config(partition, topicID),
                 environment: self.manager.environment, hints: hints, now: self.now)
@@ -218,9 +217,9 @@ extension LogManager {
             return log
         }
 
-        private func recoveryPoint(_ partition: TopicPartition) -> Int64 {
-            self.recoveryPoints.withLock { points in
-                if points == nil { points = self.directory.readCheckpoint(LogDirectory.recoveryPoints) }
+        private func recoveryPoint(_ partition: TopicPartition) throws(IOError) -> Int64 {
+            try self.recoveryPoints.withLock { points throws(IOError) in
+                if points == nil { points = try self.directory.readCheckpoint(LogDirectory.recoveryPoints) }
                 return points?[partition] ?? 0
             }
         }

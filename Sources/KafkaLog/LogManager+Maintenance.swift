@@ -31,7 +31,9 @@ extension LogManager {
         if due.rolls <= now {
             // An idle folder's failure shows too.
             if self.directories.count > 1 { self.probeFolders() }
-            for log in self.allLogs { log.prepareIfRollIsNear(now: now, withinMs: 3 * Self.rollLookoutMs) }
+            for log in self.environment.openLogs.all {
+                log.prepareIfRollIsNear(now: now, withinMs: 3 * Self.rollLookoutMs)
+            }
         }
         if due.producers <= now { for log in self.allLogs { log.expireProducers(now: now) } }
         self.verifySome()
@@ -43,8 +45,7 @@ extension LogManager {
             self.checkpoint()
         }
         self.environment.trash.empty(now: now)
-        // Connections need descriptors too.
-        if LogFile.openCount > FileSystem.fileLimit / 2 { self.releaseFiles(onlyIdle: true) }
+        self.environment.openLogs.trim()
     }
 
     /// How often segments that will soon be too old are looked for.

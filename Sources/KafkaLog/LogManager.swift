@@ -152,13 +152,15 @@ package final class LogManager: Sendable {
             background: background, segmentCache: SegmentCache(limit: configuration.openSegmentLimit), trash: Trash(),
             producerIDExpirationMs: configuration.producerIDExpirationMs, writebackBytes: configuration.writebackBytes,
             syncs: syncs, report: report)
+        // Connections need descriptors too.
+        environment.openLogs = OpenLogs(limit: FileSystem.fileLimit / 2)
         environment.marks = MarksOfFolders(directories.map(\.marks))
         let manager = LogManager(configuration, directories, environment, now: now)
         environment.storageFailures.set { [weak manager] in manager?.storageFailed($0, $1) }
         environment.events.onStorageFailure { [weak manager] _, error, path in
             manager?.environment.storageFailed(error, path)
         }
-        environment.fileRelief.set { [weak manager] in manager?.releaseFiles(onlyIdle: false) }
+        environment.fileRelief.set { [weak manager] in manager?.environment.openLogs.relieve() }
         environment.events.onStorageFailure { [weak manager] log, _, _ in
             manager?.directory(of: log.topicPartition)?.marks.invalidate()
         }
@@ -169,8 +171,9 @@ package final class LogManager: Sendable {
     package func abandon() { for directory in self.directories { directory.abandon() } }
 
     deinit {
-        // They hold this list, and it them.
+        // They hold these lists, and those hold them.
         _ = self.environment.changes.take()
+        self.environment.openLogs.removeAll()
     }
 
     /// What happens to logs without anybody having asked for it.

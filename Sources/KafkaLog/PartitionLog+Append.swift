@@ -6,6 +6,7 @@ import Synchronization
 extension PartitionLog {
     /// What an append leaves to be done after the lock is released.
     struct AfterAppend {
+        var isNewlyOpen = false
         var prepareNextSegment = false
         var rolled: RolledSegment?
         var writeback: (file: LogFile, position: Int, count: Int)?
@@ -26,8 +27,10 @@ extension PartitionLog {
     ) -> Result<AppendInfo, AppendError> {
         var after = AfterAppend()
         var result = self.state.withLock { state in
-            self.append(batch, validated, leaderEpoch, now, origin, &state, &after)
+            defer { after.isNewlyOpen = self.isNewlyOpen(&state) }
+            return self.append(batch, validated, leaderEpoch, now, origin, &state, &after)
         }
+        if after.isNewlyOpen { self.environment.openLogs.opened(self) }
         if case .failure(.storage(EMFILE)) = result {
             self.environment.fileRelief()
             result = self.state.withLock { state in

@@ -73,19 +73,22 @@ extension PartitionLog {
 
     /// Closes files that nobody uses just now; they are opened again when they are needed.
     /// - Parameter onlyIdle: only those that were not used since the last call.
-    func releaseFiles(onlyIdle: Bool) {
+    /// - Returns: whether they stay open. Where not, the log is to be told to `OpenLogs` when it is opened again.
+    @discardableResult
+    func releaseFiles(onlyIdle: Bool) -> Bool {
         // They close after the lock is released.
-        let released = self.state.withLock { state -> [LogFile?] in
+        let released = self.state.withLock { state -> [LogFile?]? in
             defer { state.active.isFileUsed = false }
-            if onlyIdle && state.active.isFileUsed { return [] }
+            if onlyIdle && state.active.isFileUsed { return nil }
             defer {
+                state.isPooled = false
                 state.active.file = nil
                 state.active.offsetIndexFile = nil
                 state.active.timeIndexFile = nil
             }
             return [state.active.file, state.active.offsetIndexFile, state.active.timeIndexFile]
         }
-        withExtendedLifetime(released) {}
+        return released == nil
     }
 
     /// Closes the log: everything is synced, indexes are complete, the producers are in a snapshot.
@@ -108,8 +111,14 @@ extension PartitionLog {
             self.removeOldSnapshots()
         }
         var hasNextSegment = false
+        // With nothing to flush they are written here: those that were made anew at the start, say.
+        var unsynced: [String] = []
         let segments = try self.state.withLock { state throws(IOError) -> [SealedSegment] in
             guard state.status == .open else { return [] }
+            let base = state.active.baseOffset
+            if state.active.offsetIndex.unwritten > 0 { unsynced.append(self.folder.path(base, .index)) }
+            if state.active.timeIndex.unwritten > 0 { unsynced.append(self.folder.path(base, .timeindex)) }
+            if state.active.transactionIndex.unwritten > 0 { unsynced.append(self.folder.path(base, .txnindex)) }
             try state.active.writeIndexes(self.folder)
             if state.active.isPreallocated {
                 try FileSystem.truncate(try state.active.openFile(self.folder), to: state.active.size)
@@ -119,6 +128,10 @@ extension PartitionLog {
             state.nextFile = nil
             self.changed(&state)
             return state.sealed
+        }
+        if !isSyncedLater, !unsynced.isEmpty {
+            for path in unsynced { try FileSystem.sync(FileSystem.open(path, .readWrite)) }
+            try FileSystem.syncDirectory(self.folder.path)
         }
         if hasNextSegment { try FileSystem.unlink(self.folder.path + "/" + PartitionFolder.nextSegment) }
         self.releaseFiles(onlyIdle: false)

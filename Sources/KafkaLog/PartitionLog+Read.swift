@@ -114,9 +114,12 @@ extension PartitionLog {
             var isOutOfFiles = false
             var isSequential = false
             let plan: Plan
-            let planned = self.state.withLock {
-                self.plan(request, &$0, &offsets, &isOutOfFiles, &isSequential)
+            var isNewlyOpen = false
+            let planned = self.state.withLock { state in
+                defer { isNewlyOpen = self.isNewlyOpen(&state) }
+                return self.plan(request, &state, &offsets, &isOutOfFiles, &isSequential)
             }
+            if isNewlyOpen { self.environment.openLogs.opened(self) }
             switch planned {
             case .success(let made):
                 plan = made
@@ -365,6 +368,13 @@ extension PartitionLog {
     /// Looks, once, whether the index files that were taken over with a mark are right; makes them anew where they are not.
     func checkActiveIndexes(_ state: inout State) throws(IOError) {
         state.active.areIndexFilesChecked = true
+        do throws(IOError) { try self.compareActiveIndexes(&state) } catch {
+            state.active.areIndexFilesChecked = false
+            throw error
+        }
+    }
+
+    private func compareActiveIndexes(_ state: inout State) throws(IOError) {
         let (hasOffsets, hasTimes) = (state.active.offsetIndex.persisted > 0, state.active.timeIndex.persisted > 0)
         guard hasOffsets || hasTimes else { return }
         let view = try self.activeView(&state)
@@ -375,17 +385,17 @@ extension PartitionLog {
             return
         }
         self.notice(.warning, "\(PartitionFolder.name(view.baseOffset)): its index files are wrong and are made anew")
-        try SegmentRecovery.removeIndexes(view.baseOffset, self.folder)
         var made = ActiveSegment(baseOffset: view.baseOffset, createdMs: state.active.createdMs, file: view.file)
         var next = view.baseOffset
         _ = try SegmentRecovery.scan(
             view.file, into: &made, fileSize: view.end, check: .headers, interval: state.config.indexIntervalBytes,
             nextOffset: &next, visit: { _, _ in nil })
+        (state.active.offsetIndexFile, state.active.timeIndexFile) = (nil, nil)
+        try SegmentRecovery.removeIndexes(view.baseOffset, self.folder)
         state.active.offsetIndex = made.offsetIndex
         state.active.timeIndex = made.timeIndex
         state.active.lastIndexedTimestamp = made.lastIndexedTimestamp
         state.active.bytesSinceIndexEntry = made.bytesSinceIndexEntry
-        (state.active.offsetIndexFile, state.active.timeIndexFile) = (nil, nil)
         // The last mark counts entries that are gone.
         state.marked = nil
         self.changed(&state)
@@ -457,11 +467,12 @@ extension PartitionLog {
         guard first.header.baseOffset < limit else { return .nothing(.limit) }
         guard firstSize <= maxBytes || minOneMessage else { return .nothing(.size) }
         var end = knownEnd ?? view.end
+        var nextOffset: Int64? = limit
         if knownEnd == nil, let at = try view.locate(limit, hint: hints.limit.map { max($0, start) }) {
             // The batch that holds the limit is left out, unless it is the one asked for.
             end = max(at.position, start + firstSize)
+            if at.header.baseOffset < limit { nextOffset = nil }
         }
-        var nextOffset: Int64? = limit
         var why = ReadEnd.limit
         var segmentEnd = limit
         if case .sealed(let segment, _) = source, segment.nextOffset < limit {

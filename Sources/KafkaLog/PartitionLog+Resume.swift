@@ -29,7 +29,7 @@ extension PartitionLog.State {
         let recoveryPoint = hints.isClean ? mark.logEndOffset : max(hints.recoveryPoint, mark.recoveryPoint)
         self.init(
             sharedConfig: .shared(config), logStartOffset: logStart, logEndOffset: mark.logEndOffset,
-            highWatermark: mark.logEndOffset, recoveryPoint: min(max(recoveryPoint, logStart), mark.logEndOffset),
+            highWatermark: mark.logEndOffset, recoveryPoint: min(recoveryPoint, mark.logEndOffset),
             sealed: sealed, active: active, epochs: epochs, producers: producers, lastFlushMs: now)
         self.marked = (mark.segmentBase, mark.position)
         self.needsMark = logStart != mark.logStartOffset

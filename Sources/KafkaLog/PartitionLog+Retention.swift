@@ -93,7 +93,10 @@ extension PartitionLog {
     func discard(_ segments: [SealedSegment], now: Int64, delayMs: Int64) {
         for segment in segments {
             self.environment.segmentCache.remove(segment)
-            self.discardFiles(of: segment.baseOffset, now: now, delayMs: delayMs)
+        }
+        for segment in segments {
+            // Were one of the newer ones to go, the next start would find a hole behind the one that stays.
+            guard self.discardFiles(of: segment.baseOffset, now: now, delayMs: delayMs) else { break }
         }
         if let last = segments.last {
             self.notice(
@@ -102,112 +105,20 @@ extension PartitionLog {
         }
     }
 
-    private func discardFiles(of baseOffset: Int64, now: Int64, delayMs: Int64) {
+    /// - Returns: false where the log's file stays.
+    private func discardFiles(of baseOffset: Int64, now: Int64, delayMs: Int64) -> Bool {
         for suffix in PartitionFolder.Suffix.allCases {
             let path = self.folder.path(baseOffset, suffix)
             do throws(IOError) {
                 try FileSystem.rename(path, to: path + ".deleted")
                 self.environment.trash.add(path + ".deleted", dueMs: now &+ delayMs)
             } catch {
-                if error.code != ENOENT { self.notice(.warning, "\(error)") }
+                if error.code == ENOENT { continue }
+                self.notice(.warning, "\(error)")
+                if suffix == .log { return false }
             }
         }
-    }
-
-    // MARK: truncation
-
-    /// Cuts the log: `offset` and all after it are gone. A batch that holds it goes whole.
-    package func truncate(to offset: Int64, now: Int64) throws(IOError) {
-        let removed = try self.state.withLock { state throws(IOError) -> [SealedSegment] in
-            if state.isUnverified { try self.verify(&state) }
-            guard offset < state.logEndOffset else { return [] }
-            self.segmentsChange(&state)
-            var removed: [SealedSegment] = []
-            if offset < state.active.baseOffset, let index = state.sealedIndex(of: offset) {
-                let target = state.sealed[index]
-                removed = Array(state.sealed[(index + 1)...])
-                let active = state.active.baseOffset
-                try FileSystem.unlink(self.folder.path(active, .log))
-                try SegmentRecovery.removeAllIndexes(active, self.folder)
-                state.sealed.removeSubrange(index...)
-                removed.append(target)
-                state.active = ActiveSegment(baseOffset: target.baseOffset, createdMs: now)
-                let count = try TransactionIndex(self.folder, target.baseOffset)?.count ?? 0
-                state.active.transactionIndex = IndexTail(persisted: count)
-            }
-            let base = state.active.baseOffset
-            var segment = ActiveSegment(baseOffset: base, createdMs: now)
-            segment.file = try state.active.openFile(self.folder)
-            let file = try segment.openFile(self.folder)
-            let size = try FileSystem.size(file)
-            let view = SegmentView(baseOffset: base, file: file, end: size, offsetIndex: nil, timeIndex: nil)
-            let end = try view.locate(offset, from: 0)?.position ?? size
-            try SegmentRecovery.removeIndexes(base, self.folder)
-            try FileSystem.truncate(file, to: end)
-            var next = base
-            _ = try SegmentRecovery.scan(
-                file, into: &segment, fileSize: end, check: .headers, interval: state.config.indexIntervalBytes,
-                nextOffset: &next, visit: { _, _ in nil })
-            segment.transactionIndex = state.active.transactionIndex
-            try segment.cutTransactionIndex(before: next, self.folder)
-            state.active = segment
-            state.logEndOffset = next
-            state.highWatermark = min(state.highWatermark, state.logEndOffset)
-            state.recoveryPoint = min(state.recoveryPoint, state.logEndOffset)
-            state.logStartOffset = min(state.logStartOffset, state.logEndOffset)
-            state.epochs.truncateFromEnd(state.logEndOffset)
-            state.readEnds.removeAll()
-            state.mustTruncate = false
-            state.syncTruncated()
-            self.changed(&state)
-            state.marked = nil
-            state.closedEnd = -1
-            return removed
-        }
-        for segment in removed {
-            self.environment.segmentCache.remove(segment)
-            // The last one is the active segment now: its file stays.
-            if segment !== removed.last {
-                for suffix in PartitionFolder.Suffix.allCases {
-                    try FileSystem.unlink(self.folder.path(segment.baseOffset, suffix))
-                }
-            }
-        }
-        try self.rebuildProducers()
-    }
-
-    /// Empties the log, which begins at `offset` afterwards.
-    package func truncateFullyAndStart(at offset: Int64, now: Int64) throws(IOError) {
-        let removed = try self.state.withLock { state throws(IOError) -> [SealedSegment] in
-            self.segmentsChange(&state)
-            state.isUnverified = false
-            let removed = state.sealed
-            try FileSystem.unlink(self.folder.path(state.active.baseOffset, .log))
-            try SegmentRecovery.removeAllIndexes(state.active.baseOffset, self.folder)
-            state.sealed = []
-            state.active = ActiveSegment(baseOffset: offset, createdMs: now)
-            _ = try state.active.openFile(self.folder)
-            state.logStartOffset = offset
-            state.logEndOffset = offset
-            state.highWatermark = offset
-            state.recoveryPoint = min(state.recoveryPoint, offset)
-            state.epochs.removeAll()
-            state.producers.removeAll()
-            state.readEnds.removeAll()
-            state.mustTruncate = false
-            state.syncTruncated()
-            self.changed(&state)
-            state.marked = nil
-            state.closedEnd = -1
-            return removed
-        }
-        for segment in removed {
-            self.environment.segmentCache.remove(segment)
-            for suffix in PartitionFolder.Suffix.allCases {
-                try FileSystem.unlink(self.folder.path(segment.baseOffset, suffix))
-            }
-        }
-        try self.removeSnapshots { _ in true }
+        return true
     }
 }
 

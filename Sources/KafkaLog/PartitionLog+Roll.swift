@@ -75,7 +75,13 @@ extension PartitionLog {
             file = ready
         } else {
             file = try FileSystem.open(path, .create)
-            if try FileSystem.size(file) > 0 { try FileSystem.truncate(file, to: 0) }
+            do throws(IOError) {
+                if try FileSystem.size(file) > 0 { try FileSystem.truncate(file, to: 0) }
+            } catch {
+                // A start would take it for the log's last segment.
+                try? FileSystem.unlink(path)
+                throw error
+            }
             if state.config.preallocate { FileSystem.reserve(file, count: state.config.segmentBytes) }
         }
         state.nextFile = nil
@@ -132,11 +138,17 @@ extension PartitionLog {
         self.environment.background.submit {
             let next = rolled.segment.nextOffset
             do throws(IOError) {
+                guard self.isSealed(rolled.segment) else { return }
                 if rolled.isPreallocated, let file = rolled.file {
-                    try FileSystem.truncate(file, to: rolled.segment.size)
+                    // Under the lock: a truncation may make it the active segment again.
+                    try self.state.withLock { state throws(IOError) in
+                        guard state.sealed.contains(where: { $0 === rolled.segment }) else { return }
+                        try FileSystem.truncate(file, to: rolled.segment.size)
+                    }
                 }
-                guard self.state.withLock({ $0.status == .open }) else { return }
                 try self.folder.writeSnapshot(next, rolled.producers)
+                // Cut off meanwhile: the snapshot tells of what is no longer there.
+                if !self.isSealed(rolled.segment) { try FileSystem.unlink(self.folder.path(next, .snapshot)) }
                 try self.noteTransactionIndex(of: rolled.segment)
                 try self.flush(upTo: next)
                 self.removeOldSnapshots()
@@ -145,6 +157,10 @@ extension PartitionLog {
                 self.environment.storageFailed(error, self.path)
             }
         }
+    }
+
+    private func isSealed(_ segment: SealedSegment) -> Bool {
+        self.state.withLock { state in state.status == .open && state.sealed.contains { $0 === segment } }
     }
 
     // MARK: snapshots

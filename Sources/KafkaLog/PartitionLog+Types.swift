@@ -41,6 +41,7 @@ package struct LogEnvironment: Sendable {
     /// Closes files that are not needed at the moment, where the process can open no more. To be called without a lock.
     let fileRelief = FileRelief()
     let changes = ChangedLogs()
+    var openLogs = OpenLogs()
     /// Where changes of segment lists are noted.
     var marks = MarksOfFolders()
     package let events = LogEvents()

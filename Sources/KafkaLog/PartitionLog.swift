@@ -60,6 +60,8 @@ package final class PartitionLog: Sendable {
         /// Where the last mark was taken; nil where it must be taken anew, however little has changed.
         var marked: (base: Int64, position: Int)?
         var markRoundsLeftOut = 0
+        /// It is among `LogEnvironment.openLogs`.
+        var isPooled = false
         /// It is among `LogEnvironment.changes`.
         var isListed = false
         /// Counts the changes of the list of segments, and which of its versions the marks file has.

@@ -28,14 +28,18 @@ enum SegmentRecovery {
             walkFrom = Int(last.position)
         }
         guard try self.isUsable(times, view) else { return false }
-        guard view.end - walkFrom > Self.longestUnindexedRun else { return true }
+        let isLong = view.end - walkFrom > Self.longestUnindexedRun
         var batches = 0
-        let end = try view.walk(from: walkFrom) { _, _ in
+        var newest: Int64 = -1
+        let end = try view.walk(from: walkFrom) { _, header in
             batches += 1
-            return batches <= 2
+            newest = max(newest, header.maxTimestamp)
+            return !isLong || batches <= 2
         }
         if case .stopped = end { return false }
-        return true
+        // The last time index entry is written when the segment is sealed, maybe after its last sync.
+        let last = try times.entry(times.count - 1)
+        return last?.timestamp ?? -1 >= newest
     }
 
     /// Whether the index files of the active segment, which may have no entry yet, are those of its log.
@@ -187,7 +191,9 @@ enum SegmentRecovery {
             var at = position + 21
             var crc: UInt32 = 0
             while at < end {
-                let piece = min(end - at, self.buffer.count)
+                // First what is in memory of it, so that no byte is read twice.
+                let inMemory = at >= self.start ? self.start + self.count - at : 0
+                let piece = min(end - at, inMemory > 0 ? inMemory : self.buffer.count)
                 guard let bytes = try self.bytes(at: at, atLeast: piece) else { return false }
                 crc = crc32c(UnsafeRawBufferPointer(rebasing: bytes[..<piece]), seed: crc)
                 at += piece

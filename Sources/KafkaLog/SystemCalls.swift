@@ -96,6 +96,14 @@
             return value
         }
 
+        /// The kernel's id of this boot; "" where it is not told.
+        static func bootID() -> String {
+            guard let bytes = try? FileSystem.contents("/proc/sys/kernel/random/boot_id", limit: 4096) else {
+                return ""
+            }
+            return String(decoding: bytes.prefix { $0 > 32 }, as: UTF8.self)
+        }
+
         @inline(__always) static func wallMs() -> Int64 { ottla_wall_ms() }
     }
 #endif

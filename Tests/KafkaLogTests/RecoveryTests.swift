@@ -84,6 +84,27 @@ import Testing
         }
     }
 
+    /// What looks like the header of a batch may name any length: nothing is read or allocated because of it.
+    @Test(arguments: [Int32.max, .max - 12, 1 << 30, 49, 48, 0, -1, .min])
+    func aHeaderWithALengthThatIsALieIsCut(length: Int32) throws {
+        let log = try PartitionLog.make(self.folder, config: self.config)
+        for _ in 0..<10 { log.append(batch(2)) }
+        let path = try self.activePath
+        let whole = contents(path)
+        var header = RecordBatchHeader(baseOffset: 20)
+        header.batchLength = length
+        var tail = [UInt8](repeating: 0, count: 200)
+        tail.withUnsafeMutableBytes { header.write(to: $0) }
+        for isClean in [false, true] {
+            let copy = self.folder.copy()
+            write(whole + tail, to: path.replacingPrefix(self.folder.path, copy.path))
+            let (again, report) = try PartitionLog.reopen(copy, config: self.config, clean: isClean)
+            #expect(again.logEndOffset == 20)
+            #expect(report.bytesCut == tail.count)
+            #expect(contents(again.path + "/00000000000000000000.log") == whole)
+        }
+    }
+
     @Test func onlySegmentsBeyondTheRecoveryPointAreRead() throws {
         let background = Manual()
         let log = try PartitionLog.make(self.folder, config: self.config, background: background)

@@ -1,0 +1,341 @@
+import KafkaPrimitives
+
+@testable import KafkaLog
+@testable import KafkaRecords
+
+extension LogSimulation {
+    func doStep() throws {
+        do { try self.performStep() } catch is Offline {
+            self.note("   offline")
+            if try self.endIfStopped() { return }
+            try self.startAnew()
+        }
+    }
+
+    private func performStep() throws {
+        self.disk.clock += Int64(self.random.below(40))
+        let model = self.partitions[self.random.below(self.partitions.count)]
+        let step = self.profile.step(&self.random)
+        switch step {
+        case .append: try self.append(model)
+        case .read: try self.read(model)
+        case .lookUp: try self.lookUp(model)
+        case .lookUpMax: try self.lookUpMax(model)
+        case .epochs: try self.lookAtEpochs(model)
+        case .newEpoch:
+            model.leaderEpoch += 1
+            self.note("\(model.partition): leader epoch \(model.leaderEpoch) at \(model.end)")
+            if self.random.oneIn(2) {
+                try self.log(model).assignLeaderEpoch(model.leaderEpoch)
+                model.assign(model.leaderEpoch, at: model.end)
+            }
+        case .background:
+            let count = min(self.jobs.count, 1 + self.random.below(4))
+            self.note("\(count) of \(self.jobs.count) jobs run")
+            for _ in 0..<count where self.jobs.count > 0 { self.jobs.run(self.random.below(self.jobs.count)) }
+        case .marks:
+            self.note("marks")
+            self.manager?.writeMarks()
+            if !self.disk.isStopped, self.disk.faults == self.totals.faults {
+                for model in self.partitions where !model.isImpaired { model.markedStart = model.start }
+            }
+        case .checkpoint:
+            self.note("checkpoints")
+            self.manager?.checkpoint()
+            if !self.disk.isStopped, self.disk.faults == self.totals.faults {
+                for model in self.partitions {
+                    model.durableStart = model.start > model.firstBase ? model.start : 0
+                    model.markedStart = max(model.markedStart, model.durableStart)
+                }
+            } else {
+                for model in self.partitions { model.durableStart = 0 }
+            }
+        case .flush: try self.flush(model)
+        case .tick:
+            self.note("tick at \(self.disk.clock)")
+            self.manager?.tick(now: self.disk.clock)
+        case .configuration: try self.configure(model)
+        case .retention: try self.retain(model)
+        case .deleteRecords: try self.deleteRecords(model)
+        case .truncate: try self.truncate(model)
+        case .truncateFully: try self.truncateFully(model)
+        case .highWatermark:
+            guard model.end > model.highWatermark || self.random.oneIn(2) else { break }
+            let offset = model.highWatermark + Int64(self.random.below(Int(model.end - model.highWatermark) + 1))
+            self.note("\(model.partition): high watermark \(offset)")
+            try self.log(model).setHighWatermark(offset)
+            model.highWatermark = offset
+            model.highWatermarkFollows = false
+        case .hold: try self.hold(model)
+        case .cleanRestart:
+            self.note("clean restart")
+            try self.restartCleanly()
+        case .kill:
+            self.note("kill")
+            try self.crash(.kill)
+        case .powerCut:
+            self.note("power cut")
+            try self.crash(.powerCut)
+        case .stop:
+            self.disk.stopsAfter = self.disk.changes + self.random.below(self.random.oneIn(3) ? 100 : 12)
+            self.note("the process will be stopped after \(self.disk.stopsAfter - self.disk.changes) changes")
+        case .fault:
+            if self.disk.fault == nil {
+                let kinds: [SimulatedDisk.Kinds] = [.all, .write, .sync, [.rename, .unlink, .truncate], .open, .read]
+                self.arm(kinds: kinds[self.random.below(kinds.count)], within: 12)
+            }
+        case .writeBack: self.disk.writeBackSome()
+        case .verify:
+            self.note("\(model.partition): all is looked at")
+            try self.verify(model)
+        case .wait:
+            self.disk.clock += Int64(self.random.below(4000))
+            self.note("time passes")
+        case .releaseFiles:
+            self.note("\(model.partition): files are let go")
+            try self.log(model).releaseFiles(onlyIdle: self.random.oneIn(2))
+        case .expire: try self.expire(model)
+        }
+        if self.trace != nil {
+            for line in self.notices.lines { self.note("      (\(line))") }
+            self.notices.lines = []
+        }
+        if try self.endIfStopped() { return }
+        if self.noteFaults(), try self.endIfFailed() { return }
+        for model in self.partitions { try self.observe(model) }
+    }
+
+    /// Whether something was refused because of the disk.
+    func isExcused(_ model: PartitionModel) -> Bool {
+        if self.disk.isStopped || model.isImpaired { return true }
+        return self.noteFaults()
+    }
+
+    // MARK: append
+
+    private enum Expected {
+        case append
+        case duplicate(PartitionModel.Batch)
+        case refused(ErrorCode)
+    }
+
+    private func append(_ model: PartitionModel) throws {
+        let log = try self.log(model)
+        let now = self.disk.clock
+        let count = 1 + self.random.below(4)
+        var stamp = BatchEncoder.Stamp()
+        var expected = Expected.append
+        var resent: PartitionModel.Batch?
+        if self.profile.producers > 0, !self.random.oneIn(4) {
+            (stamp, expected, resent) = self.chooseProducer(model, count)
+        }
+        let recordCount = resent.map { Int($0.last - $0.base) + 1 } ?? count
+        let bytes = self.makeBatch(recordCount, stamp, now: now)
+        if case .append = expected, bytes.batch.size > model.config.segmentBytes {
+            expected = .refused(.recordListTooLarge)
+        }
+        self.buffer.removeAll(keepingCapacity: true)
+        self.buffer.append(contentsOf: bytes.bytes)
+        let header = self.buffer.withUnsafeBytes { RecordBatchHeader($0) }
+        guard let header else { throw Disagreement("the batch has no header") }
+        let validated = ValidatedBatch(
+            header: header, maxTimestamp: bytes.batch.maxTimestamp, offsetOfMaxTimestampDelta: 0,
+            recordCount: Int32(recordCount), sizeInBytes: bytes.batch.size, needsRewrite: false)
+        let rolls = self.predictRoll(model, bytes.batch)
+        let result = self.buffer.withUnsafeMutableBytes {
+            log.append($0, validated: validated, leaderEpoch: model.leaderEpoch, now: now, origin: .client)
+        }
+        self.note(
+            "\(model.partition): append \(recordCount) records, \(bytes.batch.size) bytes at \(model.end), "
+                + "time \(bytes.batch.maxTimestamp), producer \(stamp.producerID) epoch \(stamp.producerEpoch) "
+                + "sequence \(stamp.baseSequence): \(result)")
+        try self.judge(result, expected, model, bytes, rolls: rolls)
+    }
+
+    private func judge(
+        _ result: Result<AppendInfo, AppendError>, _ expected: Expected, _ model: PartitionModel, _ made: Made,
+        rolls: Bool?
+    ) throws {
+        var made = made
+        made.batch.base = model.end
+        made.batch.last = model.end + Int64(made.times.count) - 1
+        made.batch.epoch = model.leaderEpoch
+        BatchEncoder.stamp(&made.bytes, baseOffset: model.end, leaderEpoch: model.leaderEpoch)
+        switch (result, expected) {
+        case (.success(let info), .append):
+            guard info.firstOffset == made.batch.base, info.lastOffset == made.batch.last, !info.isDuplicate else {
+                throw Disagreement("append: \(info) instead of \(made.batch.base)...\(made.batch.last)")
+            }
+            try self.takeRoll(model, rolls)
+            model.append(made.bytes, made.batch, times: made.times, now: made.now)
+            guard info.logEndOffset == model.end, info.logStartOffset == model.start else {
+                throw Disagreement("append: \(info), but the log is \(model.start)..<\(model.end)")
+            }
+            if model.config.flushBeforeAck {
+                // Acknowledged only when it is on disk.
+                if info.isCommitted { model.promised = max(model.promised, info.lastOffset + 1) }
+            } else if !model.waitsForSyncs, model.highWatermarkFollows, !info.isCommitted {
+                throw Disagreement("append: not committed, though nobody waits for a sync")
+            }
+        case (.success(let info), .duplicate(let old)):
+            guard info.isDuplicate, info.firstOffset == old.base, info.lastOffset == old.last else {
+                throw Disagreement("append: \(info) instead of the duplicate of \(old.base)...\(old.last)")
+            }
+        case (.failure(.protocolError(let code, _)), .refused(let wanted)) where code == wanted:
+            break
+        case (.failure(.storage), _) where self.isExcused(model):
+            guard case .append = expected else { break }
+            if self.disk.isStopped {
+                model.doubtfulBatch = (made.bytes, made.batch)
+                self.doubtfulTimes = made.times
+                break
+            }
+            let log = try self.log(model)
+            if log.segmentCount > model.segments.count { try self.takeRoll(model, nil) }
+            if log.logEndOffset == made.batch.last + 1 {
+                // It is there, but could not be synced as asked for.
+                model.append(made.bytes, made.batch, times: made.times, now: made.now)
+            } else {
+                model.doubtfulBatch = (made.bytes, made.batch)
+                self.doubtfulTimes = made.times
+            }
+        default:
+            throw Disagreement("append: \(result) instead of \(expected)")
+        }
+    }
+
+    struct Made {
+        var bytes: [UInt8]
+        var batch: PartitionModel.Batch
+        var times: [Int64]
+        /// The wall clock that the append is told.
+        var now: Int64
+    }
+
+    private func makeBatch(_ count: Int, _ stamp: BatchEncoder.Stamp, now: Int64) -> Made {
+        var records: [BatchEncoder.Record] = []
+        var time = now - Int64(self.random.below(self.profile.spread + 1))
+        for _ in 0..<count {
+            if self.profile.hasDisorder { time = now - Int64(self.random.below(self.profile.spread + 1)) }
+            records.append(
+                BatchEncoder.Record(
+                    timestamp: time, key: self.random.oneIn(3) ? -1 : Int32(self.random.below(8)),
+                    valueSize: self.random.below(self.profile.valueSize)))
+            time += Int64(self.random.below(3))
+        }
+        self.unique = self.random.next()
+        let bytes = self.encoder.encode(records, stamp, unique: self.unique)
+        let times = records.map(\.timestamp)
+        return Made(
+            bytes: bytes,
+            batch: PartitionModel.Batch(
+                base: 0, last: Int64(count - 1), position: 0, size: bytes.count, firstTime: 0,
+                maxTimestamp: times.max() ?? -1, epoch: 0, producerID: stamp.producerID,
+                producerEpoch: stamp.producerEpoch, baseSequence: stamp.baseSequence),
+            times: times, now: now)
+    }
+
+    private func chooseProducer(
+        _ model: PartitionModel, _ count: Int
+    ) -> (BatchEncoder.Stamp, Expected, PartitionModel.Batch?) {
+        let id = Int64(100 + self.random.below(self.profile.producers))
+        var stamp = BatchEncoder.Stamp(producerID: id, producerEpoch: 0, baseSequence: 0)
+        guard let producer = model.producers[id] else {
+            // Nothing is known: any first sequence will do.
+            stamp.producerEpoch = Int16(self.random.below(3))
+            let wraps = self.random.oneIn(4) ? Int32.max - Int32(self.random.below(10)) : 0
+            stamp.baseSequence = self.random.oneIn(2) ? wraps : Int32(self.random.below(50))
+            return (stamp, .append, nil)
+        }
+        stamp.producerEpoch = producer.epoch
+        let last = producer.known > 0 ? producer.batches.last?.lastSequence ?? -1 : -1
+        let next = last == .max ? 0 : last + 1
+        switch self.random.below(20) {
+        case 0..<3 where producer.known > 0:
+            // Sent again: one of those that are remembered.
+            let old = producer.batches[producer.batches.count - 1 - self.random.below(producer.known)]
+            stamp.baseSequence = old.baseSequence
+            return (stamp, .duplicate(old), old)
+        case 3:
+            stamp.baseSequence = next > .max - 10 ? 5 : next + 1 + Int32(self.random.below(3))
+            return (stamp, .refused(.outOfOrderSequenceNumber), nil)
+        case 4 where producer.epoch > 0:
+            stamp.producerEpoch = producer.epoch - 1
+            stamp.baseSequence = next
+            return (stamp, .refused(.invalidProducerEpoch), nil)
+        case 5:
+            stamp.producerEpoch = producer.epoch + 1
+            stamp.baseSequence = 0
+            return (stamp, .append, nil)
+        case 6:
+            stamp.producerEpoch = producer.epoch + 1
+            stamp.baseSequence = 1 + Int32(self.random.below(4))
+            return (stamp, .refused(.outOfOrderSequenceNumber), nil)
+        default:
+            stamp.baseSequence = next
+            return (stamp, .append, nil)
+        }
+    }
+
+    // MARK: rolls
+
+    /// Kafka's rule; nil where the model does not know how full the indexes are.
+    private func predictRoll(_ model: PartitionModel, _ batch: PartitionModel.Batch) -> Bool? {
+        let active = model.activeSize
+        guard active > 0 else { return false }
+        if active > model.config.segmentBytes - batch.size { return true }
+        let first = model.batches[model.segments[model.segments.count - 1].first].maxTimestamp
+        if batch.maxTimestamp - first > model.config.segmentMs { return true }
+        return model.config.segmentIndexBytes < 1 << 20 ? nil : false
+    }
+
+    /// The log has a new segment at the model's end, or has not.
+    /// - Parameter deleted: so many were deleted since.
+    func takeRoll(_ model: PartitionModel, _ expected: Bool?, deleted: Int = 0) throws {
+        let count = try self.log(model).segmentCount + deleted
+        let rolled = count == model.segments.count + 1
+        guard rolled || count == model.segments.count else {
+            throw Disagreement("\(count) segments instead of \(model.segments.count)")
+        }
+        if let expected, expected != rolled {
+            throw Disagreement(expected ? "no new segment at \(model.end)" : "a new segment at \(model.end)")
+        }
+        if rolled {
+            model.segments.append(PartitionModel.Segment(base: model.end, first: model.batches.count))
+            model.activeCreated = self.disk.clock
+        }
+    }
+
+    // MARK: flush and config
+
+    private func flush(_ model: PartitionModel) throws {
+        let log = try self.log(model)
+        self.note("\(model.partition): flush to \(model.end)")
+        do {
+            try log.flush()
+            if self.disk.isStopped || model.isImpaired || self.noteFaults() { return }
+            guard log.recoveryPoint == model.end else {
+                throw Disagreement("recovery point \(log.recoveryPoint) after a flush of all up to \(model.end)")
+            }
+        } catch let error as IOError {
+            guard self.isExcused(model) else { throw Disagreement("flush: \(error)") }
+        }
+    }
+
+    private func configure(_ model: PartitionModel) throws {
+        switch self.random.below(7) {
+        case 0: model.config.segmentBytes = self.profile.segmentBytes / 2 + self.random.below(self.profile.segmentBytes)
+        case 1 where self.profile.changesInterval: model.config.indexIntervalBytes = self.random.below(800)
+        case 2: model.config.retentionMs = self.random.oneIn(2) ? -1 : Int64(100 + self.random.below(8000))
+        case 3: model.config.retentionBytes = self.random.oneIn(3) ? -1 : Int64(self.random.below(5000))
+        case 4 where self.profile.flushesBeforeAck:
+            model.config.flushBeforeAck.toggle()
+            model.waitsForSyncs = true
+        case 4: model.config.flushMessages = self.random.oneIn(2) ? .max : Int64(1 + self.random.below(20))
+        case 5: model.config.segmentMs = self.random.oneIn(2) ? 604_800_000 : Int64(100 + self.random.below(3000))
+        default: model.config.fileDeleteDelayMs = Int64(self.random.below(3000))
+        }
+        self.note("\(model.partition): config changed")
+        try self.log(model).update(config: model.config)
+    }
+}

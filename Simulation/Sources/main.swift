@@ -1,0 +1,5 @@
+import Glibc
+
+@testable import KafkaLog
+
+exit(Command(Array(CommandLine.arguments.dropFirst())).run())
