@@ -213,7 +213,7 @@ def test_every_offset_of_every_group(python_admin):
                 "leaderEpoch": None if one.leader_epoch == -1 else one.leader_epoch,
                 "metadata": one.metadata,
             }
-            for partition, one in python_admin.list_group_offsets(group).items()
+            for partition, one in python_admin.list_group_offsets(group)[group].items()
         }
         assert seen == expected["offsets"], group
 
