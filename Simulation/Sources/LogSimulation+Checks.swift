@@ -148,7 +148,7 @@ extension LogSimulation {
         }
         let found = (0..<(count ?? file.size / 8)).map { OffsetIndexEntry(file.bytes.baseAddress! + $0 * 8) }
         // See the time index.
-        if count == nil, found.contains(where: { $0.position == 0 }) { return false }
+        if found.contains(where: { $0.position == 0 }) { return false }
         let base = model.segments[segment].base
         let range = model.range(segment)
         if self.profile.changesInterval {

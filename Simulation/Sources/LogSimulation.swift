@@ -272,7 +272,7 @@ final class LogSimulation {
         } else {
             self.disk.restartProcess()
         }
-        try self.start(after: isClean ? .clean : .powerCut)
+        try self.start(after: isClean && !faulty ? .clean : .powerCut)
     }
 
     /// Where the process has been stopped in the midst of something, it ends, and what it left is looked at.

@@ -52,6 +52,11 @@ struct LogLoader {
             self.producers = try self.replayProducers(segments: self.segments, upTo: end)
         } else {
             (active, logEnd) = try self.recover()
+            // An earlier start may have cut and dropped the same, and have been killed before that was on disk.
+            if logEnd > 0 {
+                try FileSystem.sync(active.openFile(self.folder))
+                try FileSystem.syncDirectory(self.folder.path)
+            }
         }
         // Opened again on first use: an idle partition needs no descriptor.
         active.file = nil

@@ -61,6 +61,8 @@ extension PartitionLog {
         segment.isTransactionIndexChecked = true
         state.sealed.append(segment)
         state.active = next
+        // Its last index entries, and its size after a recovery, are not on disk yet: it is synced once more.
+        state.recoveryPoint = min(state.recoveryPoint, baseOffset - 1)
         return RolledSegment(
             segment: segment, file: file, isPreallocated: isPreallocated, producers: state.producers.producers)
     }
