@@ -46,6 +46,12 @@ final class Logs {
         }
     }
 
+    func update(cleaner settings: LogCleaner.Settings) { self.manager.update(cleaner: settings) }
+
+    func cleanOnce() -> Bool { self.manager.cleaner.cleanDirtiest(of: self.manager, now: Self.now) }
+
+    var cleanerCounters: LogCleaner.Counters { self.manager.cleaner.counters }
+
     func remove() {
         self.background.stop()
         removeTree(self.path)

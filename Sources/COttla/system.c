@@ -89,6 +89,14 @@ int ottla_random(void *bytes, size_t length) {
     return getrandom(bytes, length, 0) == (ssize_t)length ? 0 : -1;
 }
 
+void ottla_lower_priority(void) {
+    // On Linux both mean the thread where they are given 0. What the system does not allow is left as it is.
+    setpriority(PRIO_PROCESS, 0, 10);
+#ifdef SYS_ioprio_set
+    syscall(SYS_ioprio_set, 1, 0, 2 << 13 | 7);
+#endif
+}
+
 ssize_t ottla_pread_now(int fd, void *bytes, size_t count, int64_t position) {
     struct iovec vector = {bytes, count};
     ssize_t done = preadv2(fd, &vector, 1, position, RWF_NOWAIT);

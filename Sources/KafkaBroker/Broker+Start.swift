@@ -172,6 +172,7 @@ extension LogManager.Configuration {
         self.scrubBytesPerSecond = config.scrubBytesPerSecond
         self.scrubIntervalMs = interval(config.scrubIntervalMs)
         self.producerIDExpirationCheckIntervalMs = interval(config.producerIDExpirationCheckIntervalMs)
+        self.cleaner = config.logCleaner
     }
 }
 

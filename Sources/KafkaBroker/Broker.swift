@@ -188,6 +188,7 @@ package final class Broker: Sendable {
     func update(config: KafkaConfig) {
         self.currentConfig.withLock { $0 = config }
         self.server.withLock { $0 }?.updateConnectionLimits(TransportLimits(config))
+        self.replicaManager.logManager.update(cleaner: config.logCleaner)
     }
 
 }

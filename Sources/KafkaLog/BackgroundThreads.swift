@@ -119,10 +119,12 @@ final class PeriodicThread: @unchecked Sendable {
     private var isStopping = false
     private var thread: pthread_t?
     private let intervalMs: Int64
+    private let isFirstRoundAtOnce: Bool
     private let body: @Sendable () -> Void
 
-    init(intervalMs: Int64, _ body: @escaping @Sendable () -> Void) {
+    init(intervalMs: Int64, isFirstRoundAtOnce: Bool = false, _ body: @escaping @Sendable () -> Void) {
         self.intervalMs = intervalMs
+        self.isFirstRoundAtOnce = isFirstRoundAtOnce
         self.body = body
         pthread_mutex_init(self.mutex, nil)
         pthread_cond_init(self.wake, nil)
@@ -148,6 +150,7 @@ final class PeriodicThread: @unchecked Sendable {
     }
 
     private func run() {
+        if self.isFirstRoundAtOnce { self.body() }
         pthread_mutex_lock(self.mutex)
         while !self.isStopping {
             var until = timespec()

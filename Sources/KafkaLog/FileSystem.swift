@@ -111,6 +111,12 @@ package enum FileSystem {
         SystemCalls.dropCache(file.fd)
     }
 
+    /// What is to be read from it comes in order. A hint.
+    static func adviseSequential(_ file: LogFile) { SystemCalls.adviseSequential(file.fd) }
+
+    /// Sets the time of the last change, wall clock, ms. A hint.
+    static func setModified(_ file: LogFile, ms: Int64) { SystemCalls.setModified(file.fd, ms) }
+
     /// Reserves blocks without changing the size. A hint too.
     static func reserve(_ file: LogFile, count: Int) {
         SystemCalls.reserve(file.fd, Int64(count))

@@ -113,15 +113,10 @@ struct LogLoader {
     /// What is in the folder; leftovers of deletions, cleanings and of a segment made ahead go.
     private mutating func takeStock() throws(IOError) {
         var names = try FileSystem.list(self.folder.path)
+        if try SwapRecovery.finish(self.folder, names) { names = try FileSystem.list(self.folder.path) }
         for name in names
-        where name.hasSuffix(".deleted") || name.hasSuffix(".cleaned") || name.hasSuffix(".tmp")
-            || name == PartitionFolder.nextSegment
-        {
+        where name.hasSuffix(".deleted") || name.hasSuffix(".tmp") || name == PartitionFolder.nextSegment {
             try FileSystem.unlink(self.folder.path + "/" + name)
-        }
-        if names.contains(where: { $0.hasSuffix(".swap") }) {
-            try self.completeSwaps(names)
-            names = try FileSystem.list(self.folder.path)
         }
         var bases: Set<Int64> = []
         for name in names {
@@ -145,39 +140,6 @@ struct LogLoader {
                 suffix == "index" || suffix == "timeindex" || suffix == "txnindex"
             else { continue }
             try FileSystem.unlink(self.folder.path + "/" + name)
-        }
-    }
-
-    /// A cleaning had written its result whole and was replacing the segments that went into it.
-    private mutating func completeSwaps(_ names: [String]) throws(IOError) {
-        let logs = names.filter { $0.hasSuffix(".log.swap") }
-        for name in logs {
-            guard let (base, _) = PartitionFolder.parse(name) else { continue }
-            let path = self.folder.path + "/" + name
-            let file = try FileSystem.open(path, .read)
-            var next = base
-            _ = try SegmentView(
-                baseOffset: base, file: file, end: try FileSystem.size(file), offsetIndex: nil, timeIndex: nil
-            ).walk(from: 0, block: 64 << 10) { _, header in
-                next = header.lastOffset + 1
-                return true
-            }
-            for old in names {
-                guard let (offset, suffix) = PartitionFolder.parse(old), suffix == "log", offset >= base, offset < next
-                else { continue }
-                for suffix in PartitionFolder.Suffix.allCases where suffix != .snapshot {
-                    try FileSystem.unlink(self.folder.path(offset, suffix))
-                }
-            }
-            try FileSystem.rename(path, to: self.folder.path(base, .log))
-        }
-        for name in names where name.hasSuffix(".swap") && !name.hasSuffix(".log.swap") {
-            let path = self.folder.path + "/" + name
-            if logs.contains(where: { $0.prefix(20) == name.prefix(20) }) {
-                try FileSystem.rename(path, to: String(path.dropLast(5)))
-            } else {
-                try FileSystem.unlink(path)
-            }
         }
     }
 

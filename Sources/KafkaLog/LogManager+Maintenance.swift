@@ -9,9 +9,13 @@ extension LogManager {
         }
         self.maintenance.withLock { $0 = thread }
         thread.start()
+        self.cleaner.start(self)
         self.scrubber.start { [weak self] in self?.allLogs ?? [] }
         self.resumeMoves()
     }
+
+    /// Other settings of log.cleaner.*, while the broker runs. Blocks until a cleaning under way has ended.
+    package func update(cleaner settings: LogCleaner.Settings) { self.cleaner.update(settings, self) }
 
     /// Does what is due: marks, checkpoints, retention, expiry of producers, flush.ms, deletion of files. Blocks.
     package func tick(now: Int64) {

@@ -45,6 +45,9 @@ extension LogManager {
                 if running[move.partition] === move { running[move.partition] = nil }
             }
         }
+        // The cleaner replaces segments by their names.
+        let cleaning = move.log.pauseCleaning()
+        defer { cleaning.resume() }
         let old = move.log.path
         var outcome = FolderCopier.Outcome.stopped
         if move.whyEnded == .none {
@@ -71,6 +74,9 @@ extension LogManager {
             guard state.logs[move.partition]?.log === move.log else { return false }
             state.logs[move.partition]?.directory = move.target
             return true
+        }
+        if isThere, let source = self.directories.first(where: { old.hasPrefix($0.path + "/") }) {
+            self.cleaner.moved(move.partition, from: source, to: self.directories[move.target])
         }
         guard isThere else {
             // Deleted in this moment (the copy has gone with it), or its old folder has failed: the next start has the copy.

@@ -14,6 +14,7 @@ extension LogManager {
             defer { maintenance = nil }
             return maintenance
         }
+        self.cleaner.stop()
         thread?.stop()
         guard
             self.state.withLock({ state -> Bool in

@@ -38,6 +38,8 @@ package final class LogManager: Sendable {
         package var scrubIntervalMs: Int64 = 86_400_000
         /// See `LogEnvironment`.
         package var writebackBytes = 4 << 20
+        /// log.cleaner.*
+        package var cleaner = LogCleaner.Settings()
 
         package init(directories: [String], nodeID: Int32, clusterID: String? = nil) {
             self.directories = directories
@@ -71,6 +73,7 @@ package final class LogManager: Sendable {
     let maintenance = Mutex<PeriodicThread?>(nil)
     /// See `checkpointLogStartOffsets`.
     let startCheckpoint = Mutex(())
+    package let cleaner: LogCleaner
     let folderMoves: FolderMoves
     /// See `report`: the wall clock, ms.
     let fullReported = Mutex<Int64>(0)
@@ -101,6 +104,7 @@ package final class LogManager: Sendable {
         self.directories = directories
         self.environment = environment
         self.bootID = FileSystem.bootID()
+        self.cleaner = LogCleaner(configuration.cleaner, report: environment.report)
         self.scrubber = LogScrubber(
             bytesPerSecond: configuration.scrubBytesPerSecond, intervalMs: configuration.scrubIntervalMs,
             counters: environment.counters)
@@ -263,6 +267,7 @@ package final class LogManager: Sendable {
         self.cancelMove(of: partition)
         let delay = entry.log.config.fileDeleteDelayMs
         entry.log.markDeleted()
+        self.cleaner.forget(partition, in: self.directories[entry.directory])
         let path = entry.log.path
         do throws(IOError) { try self.discardFolder(path, dueMs: now &+ delay) } catch {
             self.environment.storageFailed(error, path)

@@ -78,6 +78,8 @@ extension PartitionLog {
 
     private func check(_ read: PendingRead, in source: CheckSource) throws(IOError) {
         let view = source.view
+        var read = read
+        if source.sealed != nil, let end = read.segmentEnd, end != view.end { read.position = nil }
         let start = try self.checkStart(read, in: source)
         var checker = BatchChecker(
             view, from: start.position, nextOffset: start.nextOffset, limit: source.limit,

@@ -161,8 +161,9 @@ extension PartitionLog {
         return isClosed
     }
 
-    /// Drops the log out of use, before its folder is renamed.
+    /// Drops the log out of use, before its folder is renamed. Waits for the end of a cleaning.
     func markDeleted() {
+        defer { self.abortCleaning() }
         let segments = self.state.withLock { state -> [SealedSegment] in
             state.status = .deleted
             state.nextFile = nil

@@ -157,7 +157,7 @@ extension PartitionLog {
                         let look = self.admit(read, request, trust, isSequential: isSequential)
                         // What was not checked must not lead others.
                         if let nextOffset, case .read(let read) = look, read.slice?.length == slice.length {
-                            self.remember(Int(slice.position) + slice.length, nextOffset, view.baseOffset)
+                            self.remember(Int(slice.position) + slice.length, nextOffset, trust)
                         }
                         return look
                     case .nothing(let end):
@@ -199,7 +199,8 @@ extension PartitionLog {
         func wait(_ bytes: Int) -> Look {
             return .wait(
                 PendingRead(
-                    base: trust.base, offset: request.offset, position: start, bytes: bytes, isSequential: isSequential),
+                    base: trust.base, offset: request.offset, position: start, segmentEnd: trust.end, bytes: bytes,
+                    isSequential: isSequential),
                 LogOffsets(read))
         }
         if let checks = trust.checks {
@@ -211,7 +212,7 @@ extension PartitionLog {
                 read.end = .size
                 if let next = checks.nextOffset(at: end) {
                     read.upperBound = min(read.upperBound, next)
-                    self.remember(end, next, trust.base)
+                    self.remember(end, next, trust)
                 }
             case .unchecked:
                 return wait(min(slice.length, ReadPool.piece))
@@ -242,12 +243,20 @@ extension PartitionLog {
         guard count > 0, !FileSystem.isResident(slice.file, at: end, count: count) else { return }
         _ = self.environment.reads.start(
             PendingRead(
-                base: trust.base, offset: read.firstOffset, position: end, bytes: ReadPool.ahead, isSequential: true,
-                isAhead: true), of: self)
+                base: trust.base, offset: read.firstOffset, position: end, segmentEnd: trust.end, bytes: ReadPool.ahead,
+                isSequential: true, isAhead: true), of: self)
     }
 
-    private func remember(_ position: Int, _ offset: Int64, _ base: Int64) {
-        self.state.withLock { $0.readEnds.add(segment: base, offset: offset, position: position) }
+    private func remember(_ position: Int, _ offset: Int64, _ trust: Trust) {
+        self.state.withLock { state in
+            // Compaction may have put another in the segment's place, with the same base.
+            let isCurrent =
+                trust.base == state.active.baseOffset
+                || state.sealedIndex(of: trust.base).map {
+                    state.sealed[$0].baseOffset == trust.base && state.sealed[$0].size == trust.end
+                } ?? false
+            if isCurrent { state.readEnds.add(segment: trust.base, offset: offset, position: position) }
+        }
     }
 
     // MARK: where it is

@@ -134,6 +134,7 @@ extension PartitionLog {
             folder: self.folder.path)
         for segment in state.sealed { self.environment.segmentCache.remove(segment) }
         found.isListed = state.isListed
+        found.cleaning = state.cleaning
         state = found
         // What must be synced is, in the next round.
         if state.config.flushBeforeAck, state.applyFlushBeforeAck(isOpening: true) { state.sync?.phase = .idle }

@@ -21,7 +21,8 @@ extension PartitionLog {
         let expired = Set(candidates.prefix(expiredCount).map(ObjectIdentifier.init))
         var rolled: RolledSegment?
         let deleted = try self.state.withLock { state throws(IOError) -> [SealedSegment] in
-            guard state.status == .open else { return [] }
+            // The cleaner comes back to it when it is through.
+            guard state.status == .open, state.cleaning?.isRunning != true else { return [] }
             if state.isUnverified, state.active.size > 0 || !state.sealed.isEmpty { try self.verify(&state) }
             let takesActive = try self.isActiveExpired(&state, expired, now) || state.isActiveSurplus
             if takesActive && !state.mustTruncate {

@@ -31,7 +31,7 @@ extension PartitionLog {
                 try self.collectAborted(base, tail, from: start, to: end, into: &found)
                 return .success(found)
             } catch {
-                // Deleted meanwhile.
+                // Deleted meanwhile, or compaction has put another in its place.
                 if error.code == ENOENT && attempt == 0 { continue }
                 if error.code == EMFILE && attempt == 0 {
                     self.environment.fileRelief()

@@ -8,6 +8,8 @@ extension PartitionLog {
     ///
     /// After an error the log ends somewhere between, as its offsets say.
     package func truncate(to offset: Int64, now: Int64) throws(IOError) {
+        let cleaning = self.pauseCleaning(truncatingTo: offset)
+        defer { cleaning.resume() }
         var removed: [SealedSegment] = []
         defer { for segment in removed { self.environment.segmentCache.remove(segment) } }
         try self.state.withLock { state throws(IOError) in
@@ -62,6 +64,8 @@ extension PartitionLog {
 
     /// Empties the log, which begins at `offset` afterwards. Blocks for a sync.
     package func truncateFullyAndStart(at offset: Int64, now: Int64) throws(IOError) {
+        let cleaning = self.pauseCleaning(truncatingTo: 0)
+        defer { cleaning.resume() }
         var removed: [SealedSegment] = []
         defer { for segment in removed { self.environment.segmentCache.remove(segment) } }
         try self.removeSnapshots { _ in true }

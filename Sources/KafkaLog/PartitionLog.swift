@@ -60,6 +60,8 @@ package final class PartitionLog: Sendable {
         /// Where the last mark was taken; nil where it must be taken anew, however little has changed.
         var marked: (base: Int64, position: Int)?
         var markRoundsLeftOut = 0
+        /// Nil until the log is first cleaned or cut.
+        var cleaning: CleaningState?
         /// It is among `LogEnvironment.openLogs`.
         var isPooled = false
         /// It is among `LogEnvironment.changes`.

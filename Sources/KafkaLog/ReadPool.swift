@@ -9,6 +9,8 @@ struct PendingRead: Sendable {
     var offset: Int64
     /// Where its batch begins, where that is known and can be trusted.
     var position: Int?
+    /// The segment's size then: where another has come in its place (compaction), the position is not to be believed.
+    var segmentEnd: Int?
     /// So much is wanted.
     var bytes: Int
     /// The reader goes through the log: more is read than is wanted.

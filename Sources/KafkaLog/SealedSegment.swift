@@ -27,7 +27,10 @@ final class SealedSegment: Sendable {
         var isTransactionIndexChecked = false
         /// Used since the cache last looked.
         var used = false
-        var removed = false
+        /// Another has its place, and maybe its name: it can be read as long as it is open, and not opened again.
+        var isReplaced = false
+        /// Its files have not got their names yet: it stays open.
+        var isPinned = false
         /// See `ActiveSegment`.
         var uncheckedBefore: Int
         var checks: SegmentChecks?
@@ -37,13 +40,17 @@ final class SealedSegment: Sendable {
     /// - Parameter uncheckedBefore: see `ActiveSegment`; all of it where nothing else is said.
     init(
         baseOffset: Int64, size: Int, nextOffset: Int64, folder: PartitionFolder, largest: TimestampOffset? = nil,
-        file: LogFile? = nil, uncheckedBefore: Int? = nil, checks: SegmentChecks? = nil
+        uncheckedBefore: Int? = nil, checks: SegmentChecks? = nil, pinned view: SegmentView? = nil,
+        aborted: [AbortedTransaction]? = nil
     ) {
         self.baseOffset = baseOffset
         self.size = size
         self.nextOffset = nextOffset
         self.folder = folder
-        self.state = Mutex(State(largest: largest, uncheckedBefore: uncheckedBefore ?? size, checks: checks))
+        self.state = Mutex(
+            State(
+                view: view, largest: largest, aborted: aborted, isTransactionIndexChecked: view != nil,
+                isPinned: view != nil, uncheckedBefore: uncheckedBefore ?? size, checks: checks))
     }
 
     /// The segment's files. Opens them if needed; the I/O is done under this segment's own lock.
@@ -52,6 +59,7 @@ final class SealedSegment: Sendable {
         let view = try self.state.withLock { state throws(IOError) -> SegmentView in
             state.used = true
             if let view = state.view { return view }
+            if state.isReplaced { throw IOError(.open, self.folder.path(self.baseOffset, .log), code: ENOENT) }
             var view = try self.open()
             if state.checks == nil, state.uncheckedBefore > 0 {
                 state.checks = SegmentChecks(trustedFrom: state.uncheckedBefore)
@@ -93,6 +101,7 @@ final class SealedSegment: Sendable {
     /// The index files are wrong: they go, and whoever opens the segment next makes them anew.
     func dropIndexes() throws(IOError) {
         try self.state.withLock { state throws(IOError) in
+            guard !state.isReplaced, !state.isPinned else { return }
             state.view = nil
             try SegmentRecovery.removeIndexes(self.baseOffset, self.folder)
         }
@@ -179,6 +188,9 @@ final class SealedSegment: Sendable {
             }
             return false
         }
+        if self.state.withLock({ $0.isReplaced }) {
+            throw IOError(.open, self.folder.path(self.baseOffset, .txnindex), code: ENOENT)
+        }
         guard let index = try TransactionIndex(self.folder, self.baseOffset), index.count > 0 else {
             self.state.withLock { $0.aborted = [] }
             return false
@@ -208,7 +220,7 @@ final class SealedSegment: Sendable {
     /// True, once, when it was not used since the last call; its files are closed then (those that reads hold stay open).
     func closeIfUnused() -> Bool {
         let view = self.state.withLock { state -> SegmentView?? in
-            if state.used {
+            if state.used || state.isPinned {
                 state.used = false
                 return .none
             }
@@ -221,11 +233,24 @@ final class SealedSegment: Sendable {
     func close() {
         // The files close after the lock is released.
         let view = self.state.withLock { state -> SegmentView? in
+            if state.isPinned { return nil }
             defer { state.view = nil }
             return state.view
         }
         withExtendedLifetime(view) {}
     }
+
+    /// Its files have their names now.
+    func unpin() {
+        self.state.withLock { state in
+            state.isPinned = false
+            if let aborted = state.aborted, aborted.count > Self.keptAborted { state.aborted = nil }
+        }
+        self.close()
+    }
+
+    /// Before its files are renamed: nobody opens those that get their names.
+    func markReplaced() { self.state.withLock { $0.isReplaced = true } }
 }
 
 /// Bounds how many sealed segments are open: the one not used for longest, roughly, is closed.

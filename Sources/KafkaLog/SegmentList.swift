@@ -119,9 +119,10 @@ extension PartitionLog {
     /// The segments, where the marks file does not have this list of them yet.
     func takeSegmentList(always: Bool) -> SegmentList? {
         self.state.withLock { state in
-            guard state.status != .deleted, !state.sealed.isEmpty, always || state.listNoted != state.listVersion else {
-                return nil
-            }
+            guard state.status != .deleted, !state.sealed.isEmpty, always || state.listNoted != state.listVersion,
+                // After a crash the folder must be looked into.
+                state.cleaning?.hasUnfinishedFiles != true
+            else { return nil }
             state.listNoted = state.listVersion
             return SegmentList(
                 partition: self.topicPartition, topicID: self.topicID, version: state.listVersion,

@@ -40,6 +40,18 @@
 
         @inline(__always) static func dropCache(_ fd: CInt) { _ = posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) }
 
+        @inline(__always) static func adviseSequential(_ fd: CInt) {
+            _ = posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL)
+        }
+
+        @inline(__always) static func setModified(_ fd: CInt, _ ms: Int64) {
+            let time = timespec(tv_sec: Int(ms / 1000), tv_nsec: Int(ms % 1000) * 1_000_000)
+            withUnsafeTemporaryAllocation(of: timespec.self, capacity: 2) { times in
+                times.initialize(repeating: time)
+                _ = futimens(fd, times.baseAddress)
+            }
+        }
+
         @inline(__always) static func reserve(_ fd: CInt, _ count: Int64) { _ = ottla_fallocate(fd, 1, 0, count) }
 
         @inline(__always) static func lock(_ fd: CInt) -> CInt { ottla_lock_file(fd) }

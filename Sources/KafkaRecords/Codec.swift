@@ -1,7 +1,7 @@
 /// `input` packed by `codec`, after `roomBefore` bytes of zeros (a header is written there later).
 ///
 /// nil: the codec failed, which is for want of memory or for more input than it can take.
-func compress(
+package func compress(
     _ input: UnsafeRawBufferPointer, _ codec: CompressionType, level: Int32?, roomBefore: Int = 0
 ) -> [UInt8]? {
     switch codec {

@@ -79,11 +79,11 @@ package struct RecordBatchHeader: Sendable, Equatable {
 
     // MARK: What the fields mean
 
-    static let compressionBits: Int16 = 0x07
-    static let timestampTypeBit: Int16 = 0x08
+    package static let compressionBits: Int16 = 0x07
+    package static let timestampTypeBit: Int16 = 0x08
     static let transactionalBit: Int16 = 0x10
     static let controlBit: Int16 = 0x20
-    static let deleteHorizonBit: Int16 = 0x40
+    package static let deleteHorizonBit: Int16 = 0x40
 
     /// Bytes of the whole batch as its length field says, which may be a lie.
     package var sizeInBytes: Int { Int(self.batchLength) + Self.logOverhead }

@@ -2,11 +2,11 @@
 // refuse an encoding that is too long or has more bits than the type (Java drops those bits, others do not).
 
 /// What `readVarint` gives for a varint that is cut off or too long. No value of 32 bits.
-let invalidVarint = Int.min
+@inlinable package var invalidVarint: Int { .min }
 
 /// A varint of 32 bits, or `invalidVarint`.
-@inline(__always)
-func readVarint(_ cursor: inout UnsafeRawPointer, _ end: UnsafeRawPointer) -> Int {
+@inlinable @inline(__always)
+package func readVarint(_ cursor: inout UnsafeRawPointer, _ end: UnsafeRawPointer) -> Int {
     let available = end - cursor
     guard available > 0 else { return invalidVarint }
     let first = UInt(cursor.load(as: UInt8.self))
@@ -26,13 +26,13 @@ func readVarint(_ cursor: inout UnsafeRawPointer, _ end: UnsafeRawPointer) -> In
     return long.value
 }
 
-@inline(__always)
-private func zigzag(_ value: UInt) -> Int { Int(bitPattern: value >> 1) ^ -Int(bitPattern: value & 1) }
+@inlinable @inline(__always)
+package func zigzag(_ value: UInt) -> Int { Int(bitPattern: value >> 1) ^ -Int(bitPattern: value & 1) }
 
 // The cursor is not lent to these two: it would live in memory on the fast path too, at twice the time.
 
-@inline(never)
-private func readLongVarint(_ start: UnsafeRawPointer, _ end: UnsafeRawPointer) -> (value: Int, size: Int) {
+@usableFromInline @inline(never)
+func readLongVarint(_ start: UnsafeRawPointer, _ end: UnsafeRawPointer) -> (value: Int, size: Int) {
     var value: UInt = 0
     for size in 0..<min(5, end - start) {
         let byte = UInt(start.load(fromByteOffset: size, as: UInt8.self))
@@ -43,8 +43,8 @@ private func readLongVarint(_ start: UnsafeRawPointer, _ end: UnsafeRawPointer) 
 }
 
 /// A varint of 64 bits. False: cut off or too long.
-@inline(__always)
-func readVarlong(_ cursor: inout UnsafeRawPointer, _ end: UnsafeRawPointer, _ value: inout Int64) -> Bool {
+@inlinable @inline(__always)
+package func readVarlong(_ cursor: inout UnsafeRawPointer, _ end: UnsafeRawPointer, _ value: inout Int64) -> Bool {
     let available = end - cursor
     guard available > 0 else { return false }
     let first = UInt(cursor.load(as: UInt8.self))
@@ -68,8 +68,8 @@ func readVarlong(_ cursor: inout UnsafeRawPointer, _ end: UnsafeRawPointer, _ va
 }
 
 /// `size` 0: cut off or too long.
-@inline(never)
-private func readLongVarlong(_ start: UnsafeRawPointer, _ end: UnsafeRawPointer) -> (value: Int64, size: Int) {
+@usableFromInline @inline(never)
+func readLongVarlong(_ start: UnsafeRawPointer, _ end: UnsafeRawPointer) -> (value: Int64, size: Int) {
     var bits: UInt64 = 0
     for size in 0..<min(10, end - start) {
         let byte = UInt64(start.load(fromByteOffset: size, as: UInt8.self))
@@ -98,7 +98,7 @@ extension [UInt8] {
 }
 
 /// Bytes that a varint (or varlong) of `value` takes: 1 to 10.
-func sizeOfVarint(_ value: Int64) -> Int {
+package func sizeOfVarint(_ value: Int64) -> Int {
     let bits = UInt64(bitPattern: value << 1 ^ value >> 63)
     return bits == 0 ? 1 : (64 - bits.leadingZeroBitCount + 6) / 7
 }

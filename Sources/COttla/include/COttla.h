@@ -29,6 +29,8 @@ int64_t ottla_wall_ms(void);
 int64_t ottla_monotonic_ns(void);
 /// getrandom(2). 0, or -1 and errno.
 int ottla_random(void *bytes, size_t length);
+/// The calling thread gets less of processor and disk than others (nice 10, the lowest best-effort class).
+void ottla_lower_priority(void);
 /// pread(2) that does not wait for a disk: -1 and EAGAIN where the first byte is not in the page cache; it may give less
 /// than asked for. Where the file system cannot tell it is a plain pread.
 ssize_t ottla_pread_now(int fd, void *bytes, size_t count, int64_t position);

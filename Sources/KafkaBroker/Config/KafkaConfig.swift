@@ -1,3 +1,5 @@
+import KafkaLog
+
 /// The configuration of a broker: what was set, and the typed values of what Ottla acts on.
 /// Times are in milliseconds, sizes in bytes. Made anew when a dynamic config changes.
 package struct KafkaConfig: Sendable {
@@ -48,11 +50,10 @@ package struct KafkaConfig: Sendable {
     package let replicaHighWatermarkCheckpointIntervalMs: Int64
     package let producerIDExpirationMs: Int64
     package let producerIDExpirationCheckIntervalMs: Int64
+    package let logCleaner: LogCleaner.Settings
     /// 0: no scrubber.
     package let scrubBytesPerSecond: Int
     package let scrubIntervalMs: Int64
-    package let logCleanerEnable: Bool
-    package let logCleanerThreads: Int
 
     // Fetch.
     package let fetchMaxBytes: Int
@@ -135,10 +136,18 @@ package struct KafkaConfig: Sendable {
         self.replicaHighWatermarkCheckpointIntervalMs = long("replica.high.watermark.checkpoint.interval.ms")
         self.producerIDExpirationMs = long("producer.id.expiration.ms")
         self.producerIDExpirationCheckIntervalMs = long("producer.id.expiration.check.interval.ms")
+        func double(_ name: String) -> Double { text(name).flatMap { Double($0) } ?? 0 }
+        var cleaner = LogCleaner.Settings()
+        cleaner.isEnabled = bool("log.cleaner.enable")
+        cleaner.threads = int("log.cleaner.threads")
+        cleaner.dedupeBufferBytes = long("log.cleaner.dedupe.buffer.size")
+        cleaner.loadFactor = double("log.cleaner.io.buffer.load.factor")
+        cleaner.ioBufferBytes = int("log.cleaner.io.buffer.size")
+        cleaner.maxBytesPerSecond = double("log.cleaner.io.max.bytes.per.second")
+        cleaner.backoffMs = long("log.cleaner.backoff.ms")
+        self.logCleaner = cleaner
         self.scrubBytesPerSecond = int("ottla.scrub.bytes.per.second")
         self.scrubIntervalMs = long("ottla.scrub.interval.ms")
-        self.logCleanerEnable = bool("log.cleaner.enable")
-        self.logCleanerThreads = int("log.cleaner.threads")
 
         self.fetchMaxBytes = int("fetch.max.bytes")
         self.maxIncrementalFetchSessionCacheSlots = int("max.incremental.fetch.session.cache.slots")

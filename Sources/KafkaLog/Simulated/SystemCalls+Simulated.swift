@@ -31,6 +31,10 @@
 
         static func dropCache(_ fd: CInt) { self.disk.dropCache(fd) }
 
+        static func adviseSequential(_ fd: CInt) {}
+
+        static func setModified(_ fd: CInt, _ ms: Int64) {}
+
         static func reserve(_ fd: CInt, _ count: Int64) {}
 
         static func lock(_ fd: CInt) -> CInt { self.disk.lock(fd) }
