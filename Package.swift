@@ -117,7 +117,7 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "KafkaMetadataTests",
-            dependencies: ["KafkaPrimitives", "KafkaMetadata"],
+            dependencies: ["KafkaPrimitives", "KafkaMetadata", grdb],
             swiftSettings: settings),
         .testTarget(
             name: "KafkaBrokerTests",

@@ -1,3 +1,5 @@
+import KafkaRecords
+
 /// Kafka's text checkpoints, version 0: version, number of lines, lines.
 enum Checkpoint {
     static func encode(_ lines: [String]) -> [UInt8] {
@@ -24,6 +26,19 @@ enum Checkpoint {
             ($0.key.topic, $0.key.partition) < ($1.key.topic, $1.key.partition)
         }
         return self.encode(sorted.map { "\($0.key.topic) \($0.key.partition) \($0.value)" })
+    }
+
+    /// The same behind a line with its CRC32C.
+    static func encode(withSum offsets: [TopicPartition: Int64]) -> [UInt8] {
+        let text = self.encode(offsets)
+        return Array("\(crc32c(text[...]))\n".utf8) + text
+    }
+
+    static func decodeOffsets(withSum bytes: [UInt8]) -> [TopicPartition: Int64]? {
+        guard let end = bytes.firstIndex(of: UInt8(ascii: "\n")),
+            let sum = UInt32(String(decoding: bytes[..<end], as: UTF8.self)), sum == crc32c(bytes[(end + 1)...])
+        else { return nil }
+        return self.decodeOffsets(Array(bytes[(end + 1)...]))
     }
 
     static func decodeOffsets(_ bytes: [UInt8]) -> [TopicPartition: Int64]? {

@@ -124,6 +124,7 @@ package final class LogDirectory: Sendable {
     static let cleanShutdown = ".kafka_cleanshutdown"
     static let recoveryPoints = "recovery-point-offset-checkpoint"
     static let logStartOffsets = "log-start-offset-checkpoint"
+    static let logStartOffsetsCopy = "ottla-log-start-offsets"
     static let highWatermarks = "replication-offset-checkpoint"
 
     private init(
@@ -263,6 +264,24 @@ package final class LogDirectory: Sendable {
 
     func writeCheckpoint(_ name: String, _ offsets: [TopicPartition: Int64]) throws(IOError) {
         try FileSystem.replace(self.path + "/" + name, with: Checkpoint.encode(offsets), durable: true)
+    }
+
+    /// Where logs start. Kafka's file has no checksum, and a flipped digit in it would hide records or bring deleted ones
+    /// back: a copy of our own with one, written first, counts before it. Not where Kafka closed the folder last.
+    func readLogStartOffsets() throws(IOError) -> [TopicPartition: Int64] {
+        if !self.wasClean || self.cleanShutdownNonce() != nil,
+            let bytes = try FileSystem.contents(self.path + "/" + Self.logStartOffsetsCopy),
+            let offsets = Checkpoint.decodeOffsets(withSum: bytes)
+        {
+            return offsets
+        }
+        return try self.readCheckpoint(Self.logStartOffsets)
+    }
+
+    func writeLogStartOffsets(_ offsets: [TopicPartition: Int64]) throws(IOError) {
+        let copy = Checkpoint.encode(withSum: offsets)
+        try FileSystem.replace(self.path + "/" + Self.logStartOffsetsCopy, with: copy, durable: true)
+        try self.writeCheckpoint(Self.logStartOffsets, offsets)
     }
 }
 

@@ -376,7 +376,7 @@ struct LogLoader {
         self.producers.removeAll()
         let isWhole = try SegmentRecovery.scan(
             file, into: &segment, fileSize: size, check: self.check, interval: self.config.indexIntervalBytes,
-            nextOffset: &next
+            keepsDamage: self.hints.isNothingTorn, nextOffset: &next
         ) { header, marker in
             epochs.assign(epoch: header.partitionLeaderEpoch, startOffset: header.baseOffset)
             return producers.update(header, baseOffset: header.baseOffset, now: -1, marker: marker)

@@ -42,7 +42,7 @@ extension LogManager {
                     starts[log.topicPartition] = values.logStartOffset
                 }
             }
-            try self.directories[index].writeCheckpoint(LogDirectory.logStartOffsets, starts)
+            try self.directories[index].writeLogStartOffsets(starts)
         }
     }
 }

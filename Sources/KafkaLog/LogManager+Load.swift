@@ -26,7 +26,7 @@ extension LogManager {
     private static func read(_ directory: LogDirectory) throws(IOError) -> FolderContents {
         var contents = FolderContents()
         contents.marks = try BootMarks.read(directory: directory.path)
-        contents.startOffsets = try directory.readCheckpoint(LogDirectory.logStartOffsets)
+        contents.startOffsets = try directory.readLogStartOffsets()
         let names = try FileSystem.list(directory.path)
         contents.partitions.reserveCapacity(names.count)
         for name in names {
@@ -190,6 +190,7 @@ extension LogManager {
             hints.listVersion = self.contents.marks.notes[partition]?.version ?? 0
             let mark = self.areMarksValid ? self.contents.marks.marks[partition] : nil
             hints.isSameBoot = self.isSameBoot
+            hints.isNothingTorn = self.isSameBoot || self.isClean
             let known = self.topicID(partition)
             if let mark, mark.topicID == known, let segments = self.contents.marks.segments(of: mark),
                 let log = try PartitionLog.resume(
@@ -200,6 +201,13 @@ extension LogManager {
             }
             report.foldersRead += 1
             var topicID = try folder.readTopicID()
+            if let known, let told = topicID, told != known, told.isDamaged(known) {
+                self.manager.environment.report(
+                    LogNotice(
+                        level: .warning,
+                        message: "\(folder.path)/partition.metadata is damaged: topic id \(told), which is \(known)"))
+                topicID = nil
+            }
             if topicID == nil, let known {
                 try folder.writeTopicID(known)
                 topicID = known
@@ -293,5 +301,13 @@ extension LogManager.LoadReport {
         self.bytesScanned += other.bytesScanned
         self.bytesCut += other.bytesCut
         self.foldersRead += other.foldersRead
+    }
+}
+
+extension KafkaUUID {
+    /// Whether it is `other` with a few flipped bits. Two ids that were drawn at random differ in about 60: a topic of the
+    /// same name that is no more is told from damage by that, and its records are not taken for those of the new one.
+    fileprivate func isDamaged(_ other: KafkaUUID) -> Bool {
+        (self.high ^ other.high).nonzeroBitCount + (self.low ^ other.low).nonzeroBitCount <= 12
     }
 }

@@ -11,6 +11,9 @@ struct OpenHints: Sendable {
     var mark: PartitionMark?
     /// The machine has not been restarted since the mark: what came after it was written by the process that took it.
     var isSameBoot = false
+    /// No power was cut since the last write: a batch of which all bytes are there, and which is not right, was damaged
+    /// and not cut short by a crash.
+    var isNothingTorn = false
     var recoveryPoint: Int64 = 0
     var logStartOffset: Int64 = 0
     /// The newest version of the segment list that is noted.

@@ -116,10 +116,13 @@ enum SegmentRecovery {
     /// Reads the batches of a file from `segment.size` on, adds each whole and valid one to `segment` and calls `visit`
     /// with it, and with its marker where it ends a transaction; what that returns goes into the transaction index.
     /// `nextOffset` is the least offset that the next batch may have, and is moved on.
+    /// - Parameter keepsDamage: what is not right but has whole batches behind it, or all its bytes, stays in the log, to be
+    ///   found when it is to be served.
     /// - Returns: whether everything up to `fileSize` was valid.
     static func scan(
         _ file: LogFile, into segment: inout ActiveSegment, fileSize: Int, check: Check, interval: Int,
-        nextOffset: inout Int64, visit: (RecordBatchHeader, TransactionMarker?) -> AbortedTransaction?
+        keepsDamage: Bool = false, nextOffset: inout Int64,
+        visit: (RecordBatchHeader, TransactionMarker?) -> AbortedTransaction?
     ) throws(IOError) -> Bool {
         guard segment.size < fileSize else { return segment.size == fileSize }
         let checkedFrom =
@@ -136,9 +139,24 @@ enum SegmentRecovery {
                 let header = RecordBatchHeader(bytes), header.isPlausible,
                 header.sizeInBytes <= fileSize - position, header.baseOffset >= nextOffset,
                 header.lastOffset &- segment.baseOffset <= Int64(Int32.max)
-            else { return false }
+            else {
+                guard keepsDamage, try self.pass(file, &segment, fileSize, &nextOffset) else { return false }
+                continue
+            }
             let isChecked = position + header.sizeInBytes > checkedFrom
-            if isChecked, try !window.isCRCValid(header, at: position) { return false }
+            if isChecked, try !window.isCRCValid(header, at: position) {
+                guard keepsDamage else { return false }
+                if try self.isFollowed(header, file, at: position, fileSize) {
+                    // Nothing that it says of producers and epochs is believed.
+                    segment.add(
+                        header, baseOffset: header.baseOffset, maxTimestamp: header.maxTimestamp, interval: interval)
+                    segment.uncheckedBefore = segment.size
+                    nextOffset = header.lastOffset + 1
+                } else if try !self.pass(file, &segment, fileSize, &nextOffset) {
+                    return false
+                }
+                continue
+            }
             if !isChecked { segment.uncheckedBefore = position + header.sizeInBytes }
             var marker: TransactionMarker?
             if header.isControl, header.sizeInBytes <= TransactionMarker.maxBatchSize,
@@ -150,6 +168,32 @@ enum SegmentRecovery {
             nextOffset = header.lastOffset + 1
             if let aborted = visit(header, marker) { segment.transactionIndex.append(aborted) }
         }
+        return true
+    }
+
+    /// Whether a header, whose batch has a wrong CRC, leads to the next batch or to the end of the file.
+    private static func isFollowed(
+        _ header: RecordBatchHeader, _ file: LogFile, at position: Int, _ fileSize: Int
+    ) throws(IOError) -> Bool {
+        let end = position + header.sizeInBytes
+        if end == fileSize { return true }
+        let view = SegmentView(baseOffset: 0, file: file, end: fileSize, offsetIndex: nil, timeIndex: nil)
+        guard let next = try view.header(at: end) else { return false }
+        return next.isPlausible && next.baseOffset == header.lastOffset + 1
+    }
+
+    /// Goes on behind damage, where there is a whole batch.
+    private static func pass(
+        _ file: LogFile, _ segment: inout ActiveSegment, _ fileSize: Int, _ nextOffset: inout Int64
+    ) throws(IOError) -> Bool {
+        let view = SegmentView(
+            baseOffset: segment.baseOffset, file: file, end: fileSize, offsetIndex: nil, timeIndex: nil)
+        var checker = BatchChecker(view, from: segment.size, nextOffset: nextOffset, limit: .max, now: 0)
+        defer { checker.free() }
+        guard case .damage = try checker.next(), checker.position < fileSize else { return false }
+        segment.size = checker.position
+        segment.uncheckedBefore = segment.size
+        nextOffset = checker.nextOffset
         return true
     }
 

@@ -1,3 +1,4 @@
+import GRDB
 import Glibc
 import Testing
 
@@ -56,6 +57,78 @@ import Testing
         }
     }
 
+    /// A write-ahead log that ends early, by a flipped bit or because it is gone, is no shorter one.
+    @Test(arguments: [true, false]) func lostCommitsAreFoundOut(isGone: Bool) throws {
+        try withTemporaryFolder { folder in
+            let store = try LocalMetadataStore.sqlite(path: folder + "/a.sqlite")
+            defer { store.close() }
+            for index in 0..<20 { try store.put("key/\(index)", "value") }
+            for suffix in ["", "-wal", ".revision"] {
+                try copyFile(folder + "/a.sqlite" + suffix, folder + "/b.sqlite" + suffix)
+            }
+            let path = folder + "/b.sqlite"
+            var log = try readFile(path + "-wal")
+            log[log.count - 2000] ^= 4
+            try writeFile(path + "-wal", isGone ? [] : log)
+            #expect {
+                try LocalMetadataStore.sqlite(path: path)
+            } throws: { error in
+                guard case .damaged(_, let reason) = error as? MetadataStoreError else { return false }
+                return reason.contains("revision 20 had been committed")
+            }
+            // What the message says to do. (A copy: a refused file stays locked until the process ends.)
+            for suffix in isGone ? [""] : ["", "-wal"] { try copyFile(path + suffix, folder + "/c.sqlite" + suffix) }
+            try LocalMetadataStore.sqlite(path: folder + "/c.sqlite").close()
+        }
+    }
+
+    /// SQLite's pages have no checksum: any bit of the values, keys and cells must be missed by ours.
+    @Test func changedRowsAreFoundOut() throws {
+        try withTemporaryFolder { folder in
+            let path = folder + "/a.sqlite"
+            let store = try LocalMetadataStore.sqlite(path: path)
+            for index in 0..<40 { try store.put("key/\(index)", String(repeating: "x", count: 60)) }
+            try store.put("key/1", "y")
+            let before = try store.readAndWait(.all)
+            store.close()
+            let whole = try readFile(path)
+            var refused = 0
+            for step in 0..<400 {
+                var bytes = whole
+                bytes[(step * 7919) % bytes.count] ^= 1 << UInt8(step % 8)
+                try writeFile(path, bytes)
+                guard let opened = try? LocalMetadataStore.sqlite(path: path) else {
+                    refused += 1
+                    continue
+                }
+                #expect(try opened.readAndWait(.all) == before, "byte \((step * 7919) % bytes.count)")
+                opened.close()
+            }
+            #expect(refused > 50)
+        }
+    }
+
+    /// A file of the first schema has no checksum: it gets one.
+    @Test func firstSchemaIsTakenOver() throws {
+        try withTemporaryFolder { folder in
+            let path = folder + "/a.sqlite"
+            var store = try LocalMetadataStore.sqlite(path: path)
+            try store.put("a", "1")
+            let before = try store.readAndWait(.all)
+            store.close()
+            let database = try DatabaseQueue(path: path)
+            try database.write {
+                try $0.execute(sql: "ALTER TABLE state DROP COLUMN checksum; PRAGMA user_version = 1")
+            }
+            try database.close()
+            for _ in 0..<2 {
+                store = try LocalMetadataStore.sqlite(path: path)
+                #expect(try store.readAndWait(.all) == before)
+                store.close()
+            }
+        }
+    }
+
     @Test func garbageIsDamaged() throws {
         try withTemporaryFolder { folder in
             let path = folder + "/a.sqlite"
@@ -98,7 +171,7 @@ import Testing
             var bytes = try readFile(path)
             bytes[63] = 9  // user_version, big-endian at 60
             try writeFile(path, bytes)
-            #expect(throws: MetadataStoreError.newerSchema(path: path, found: 9, supported: 1)) {
+            #expect(throws: MetadataStoreError.newerSchema(path: path, found: 9, supported: 2)) {
                 try LocalMetadataStore.sqlite(path: path)
             }
             bytes[63] = 1

@@ -103,9 +103,18 @@ package final class GroupCoordinatorService: Sendable {
         if self.active.withLock({ $0?.topicID != topic.id }) {
             self.drop()
             let logger = self.logger
+            let lastNote = LastNote()
             // Groups are spread by the number of partitions, which therefore stays what it is until a restart.
             let coordinator = GroupCoordinator(config: self.config, partitions: topic.partitions.count) { note in
-                logger.info("\(note)")
+                // On a full disk every commit says the same.
+                let text = "\(note)"
+                let now = wallClockMs()
+                let isNew = lastNote.withLock { last -> Bool in
+                    guard last.text != text || now &- last.toldMs >= 1000 else { return false }
+                    last = (text, now)
+                    return true
+                }
+                if isNew { logger.info("\(text)") }
             }
             self.active.withLock { $0 = Active(coordinator: coordinator, topicID: topic.id) }
             self.startTicking()
@@ -229,5 +238,14 @@ extension GroupCoordinatorConfig {
         self.offsetsRetentionMs = config.offsetsRetentionMs
         self.offsetsRetentionCheckIntervalMs = config.offsetsRetentionCheckIntervalMs
         self.offsetCommitTimeoutMs = config.offsetsCommitTimeoutMs
+    }
+}
+
+/// What was logged last, and when: the wall clock, ms.
+private final class LastNote: Sendable {
+    private let last = Mutex<(text: String, toldMs: Int64)>(("", 0))
+
+    func withLock<R>(_ body: (inout sending (text: String, toldMs: Int64)) -> sending R) -> sending R {
+        self.last.withLock(body)
     }
 }

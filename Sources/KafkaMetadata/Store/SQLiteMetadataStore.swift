@@ -16,7 +16,8 @@ extension LocalMetadataStore {
 /// One table of keys, one row with the revision. Write-ahead log with `synchronous=FULL`: one fsync a commit.
 /// The locking mode is exclusive: the data folder has one broker, and there is no `-shm` file to make then.
 private final class SQLiteBackend: MetadataBackend {
-    private static let schema = 1
+    /// 2 brought the checksum.
+    private static let schema = 2
     /// "Ottl", so that another program's file is told from ours.
     private static let applicationID = 0x4f74_746c
 
@@ -25,10 +26,16 @@ private final class SQLiteBackend: MetadataBackend {
     /// A process that was killed left something in the write-ahead log.
     private let hasWriteAheadLog: Bool
     private(set) var revision: Int64 = 0
+    /// Of all rows and the revision; kept in the file, so that a row that is changed or gone is found out at the start:
+    /// SQLite's pages have no checksums.
+    private var checksum = MetadataChecksum()
+    private var checksumAtCommit = MetadataChecksum()
+    private let committed: CommittedRevision
     private var reserve: DiskReserve
 
     init(path: String) throws(MetadataStoreError) {
         self.path = path
+        self.committed = CommittedRevision(beside: path)
         self.reserve = DiskReserve(store: path)
         var status = stat()
         self.hasWriteAheadLog = stat(path + "-wal", &status) == 0 && status.st_size > 0
@@ -69,8 +76,10 @@ private final class SQLiteBackend: MetadataBackend {
                         key BLOB PRIMARY KEY, value BLOB NOT NULL, create_revision INTEGER NOT NULL,
                         mod_revision INTEGER NOT NULL, version INTEGER NOT NULL, lease INTEGER
                     ) WITHOUT ROWID;
-                    CREATE TABLE state (id INTEGER PRIMARY KEY CHECK (id = 1), revision INTEGER NOT NULL);
-                    INSERT INTO state VALUES (1, 0);
+                    CREATE TABLE state (
+                        id INTEGER PRIMARY KEY CHECK (id = 1), revision INTEGER NOT NULL, checksum INTEGER NOT NULL
+                    );
+                    INSERT INTO state VALUES (1, 0, 0);
                     PRAGMA application_id = \(Self.applicationID);
                     PRAGMA user_version = \(Self.schema);
                     COMMIT;
@@ -80,16 +89,90 @@ private final class SQLiteBackend: MetadataBackend {
         if try String.fetchOne(db, sql: "PRAGMA journal_mode") != "wal" {
             try db.execute(sql: "PRAGMA journal_mode = WAL")
         }
-        guard let revision = try Int64.fetchOne(db, sql: "SELECT revision FROM state WHERE id = 1") else {
-            throw MetadataStoreError.damaged(path: self.path, reason: "it has no revision")
+        let revision = try self.number(db, "SELECT revision FROM state WHERE id = 1")
+        if let known = self.committed.read(), known > revision {
+            throw MetadataStoreError.damaged(
+                path: self.path,
+                reason:
+                    "it ends at revision \(revision), but revision \(known) had been committed (its write-ahead log, "
+                    + "\(self.path)-wal, is damaged or gone). To go on with what is left, delete \(self.committed.path)"
+            )
         }
         self.revision = revision
+        try self.verify(db, hasChecksum: isNew || schema >= 2)
         // Leases do not outlive the process that granted them.
-        if try Int.fetchOne(db, sql: "SELECT count(*) FROM kv WHERE lease IS NOT NULL") != 0 {
-            try db.execute(
-                sql: "BEGIN; DELETE FROM kv WHERE lease IS NOT NULL; UPDATE state SET revision = revision + 1; COMMIT")
-            self.revision += 1
+        let leased = try Row.fetchAll(db, sql: "SELECT \(Self.columns) FROM kv WHERE lease IS NOT NULL")
+        if !leased.isEmpty {
+            try db.execute(sql: "BEGIN")
+            for row in leased {
+                let entry = try self.entry(row)
+                self.checksum.remove(entry)
+                try db.execute(sql: "DELETE FROM kv WHERE key = ?", arguments: [Data(entry.key.bytes)])
+            }
+            try self.writeState(db, revision: self.revision + 1)
+            try db.execute(sql: "COMMIT")
+            self.isCommitted(self.revision + 1)
         }
+    }
+
+    /// Compares what is in the file with its checksum. A file of the first schema gets one.
+    private func verify(_ db: Database, hasChecksum: Bool) throws {
+        let rows = try Row.fetchCursor(db, sql: "SELECT \(Self.columns) FROM kv")
+        while let row = try rows.next() { self.checksum.add(try self.entry(row)) }
+        if !hasChecksum {
+            try db.execute(
+                sql: """
+                    BEGIN IMMEDIATE;
+                    ALTER TABLE state ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;
+                    PRAGMA user_version = \(Self.schema);
+                    """)
+            try self.writeState(db, revision: self.revision)
+            try db.execute(sql: "COMMIT")
+        } else if self.revision > 0 || !self.checksum.isEmpty {
+            let stored = try self.number(db, "SELECT checksum FROM state WHERE id = 1")
+            guard stored == self.checksum.value(revision: self.revision) else {
+                throw MetadataStoreError.damaged(
+                    path: self.path, reason: "what is in it does not fit its checksum: something was changed or lost")
+            }
+        }
+        self.checksumAtCommit = self.checksum
+    }
+
+    private func writeState(_ db: Database, revision: Int64) throws {
+        try db.cachedStatement(sql: "UPDATE state SET revision = ?, checksum = ?")
+            .execute(arguments: [revision, self.checksum.value(revision: revision)])
+    }
+
+    private func isCommitted(_ revision: Int64) {
+        self.revision = revision
+        self.checksumAtCommit = self.checksum
+        self.committed.write(revision)
+    }
+
+    private static let columns = "key, value, create_revision, mod_revision, version, lease"
+
+    /// What a damaged file makes of a column may be of any type, and GRDB's own conversions end the process then.
+    private func entry(_ row: Row) throws(MetadataStoreError) -> MetadataEntry {
+        func value(_ index: Int) -> DatabaseValue.Storage { (row[index] as DatabaseValue).storage }
+        guard case .blob(let key) = value(0), case .blob(let bytes) = value(1), case .int64(let created) = value(2),
+            case .int64(let modified) = value(3), case .int64(let version) = value(4)
+        else { throw .damaged(path: self.path, reason: "a row has values of other types than it must have") }
+        var lease: MetadataLease?
+        switch value(5) {
+        case .int64(let id): lease = MetadataLease(id: id)
+        case .null: break
+        default: throw .damaged(path: self.path, reason: "a row has a lease that is no number")
+        }
+        return MetadataEntry(
+            key: MetadataKey(bytes: [UInt8](key)), value: [UInt8](bytes), createRevision: created,
+            modRevision: modified, version: version, lease: lease)
+    }
+
+    private func number(_ db: Database, _ sql: String) throws -> Int64 {
+        guard case .int64(let number)? = try Row.fetchOne(db, sql: sql).map({ ($0[0] as DatabaseValue).storage }) else {
+            throw MetadataStoreError.damaged(path: self.path, reason: "it has no revision")
+        }
+        return number
     }
 
     func get(_ key: MetadataKey) throws(MetadataStoreError) -> MetadataEntry? {
@@ -98,7 +181,7 @@ private final class SQLiteBackend: MetadataBackend {
 
     func entries(_ range: MetadataRange, limit: Int?) throws(MetadataStoreError) -> [MetadataEntry] {
         try self.run { db in
-            let columns = "SELECT key, value, create_revision, mod_revision, version, lease FROM kv WHERE key >= ?"
+            let columns = "SELECT \(Self.columns) FROM kv WHERE key >= ?"
             let limit = limit ?? -1
             let rows: RowCursor
             if let end = range.end {
@@ -111,13 +194,7 @@ private final class SQLiteBackend: MetadataBackend {
             }
             var entries: [MetadataEntry] = []
             while let row = try rows.next() {
-                let key: Data = row[0]
-                let value: Data = row[1]
-                let lease: Int64? = row[5]
-                entries.append(
-                    MetadataEntry(
-                        key: MetadataKey(bytes: [UInt8](key)), value: [UInt8](value), createRevision: row[2],
-                        modRevision: row[3], version: row[4], lease: lease.map { MetadataLease(id: $0) }))
+                entries.append(try self.entry(row))
             }
             return entries
         }
@@ -126,9 +203,12 @@ private final class SQLiteBackend: MetadataBackend {
     func begin() throws(MetadataStoreError) {
         self.reserve.prepare()
         try self.run { try $0.execute(sql: "BEGIN IMMEDIATE") }
+        self.checksum = self.checksumAtCommit
     }
 
     func put(_ entry: MetadataEntry) throws(MetadataStoreError) {
+        if let old = try self.get(entry.key) { self.checksum.remove(old) }
+        self.checksum.add(entry)
         try self.run { db in
             let statement = try db.cachedStatement(sql: "INSERT OR REPLACE INTO kv VALUES (?, ?, ?, ?, ?, ?)")
             try statement.execute(arguments: [
@@ -139,6 +219,7 @@ private final class SQLiteBackend: MetadataBackend {
     }
 
     func delete(_ key: MetadataKey) throws(MetadataStoreError) {
+        if let old = try self.get(key) { self.checksum.remove(old) }
         try self.run { db in
             try db.cachedStatement(sql: "DELETE FROM kv WHERE key = ?").execute(arguments: [Data(key.bytes)])
         }
@@ -146,15 +227,16 @@ private final class SQLiteBackend: MetadataBackend {
 
     func commit(revision: Int64) throws(MetadataStoreError) {
         try self.run { db in
-            try db.cachedStatement(sql: "UPDATE state SET revision = ?").execute(arguments: [revision])
+            try self.writeState(db, revision: revision)
             try db.execute(sql: "COMMIT")
         }
-        self.revision = revision
+        self.isCommitted(revision)
     }
 
     func rollback() {
         // SQLite may have rolled back by itself; then there is nothing to do.
         try? self.run { if $0.isInsideTransaction { try $0.execute(sql: "ROLLBACK") } }
+        self.checksum = self.checksumAtCommit
     }
 
     func close() { try? self.queue.close() }
