@@ -7,6 +7,7 @@ extension Broker {
     /// What logs do by themselves: syncs that are through, or not.
     func follow(_ events: LogEvents) {
         events.onHighWatermark { [weak self] in self?.highWatermarkMoved($0) }
+        events.onAppend { [weak self] in self?.appended($0) }
         events.onRelease { [weak self] in self?.release($0) }
         events.onStorageFailure { [weak self] log, _, _ in self?.appendsEnded(log) }
     }
@@ -20,6 +21,12 @@ extension Broker {
     private func appendsEnded(_ log: PartitionLog) {
         guard let partition = self.replicaManager.partition(of: log) else { return }
         if partition.topic == InternalTopics.consumerOffsets { self.groupCoordinator.storageFailed(partition) }
+    }
+
+    private func appended(_ append: QueuedAppend) {
+        let mailboxes = self.loopMailboxes
+        guard let waiter = append.waiter, waiter.loop < mailboxes.count else { return }
+        mailboxes[waiter.loop].post(.appended(waiter, append.result))
     }
 
     /// Tells the loops whose requests wait. Any thread.

@@ -228,7 +228,8 @@ struct FolderCopier {
         // A sync that is under way knows the old files.
         let old = try log.syncing.withLock { _ throws(IOError) in
             try log.state.withLock { state throws(IOError) -> [SealedSegment]? in
-                guard state.status == .open, !state.mustTruncate, state.active.baseOffset == copier.activeBase,
+                guard state.status == .open, !state.mustTruncate, state.queued == 0,
+                    state.active.baseOffset == copier.activeBase,
                     state.active.size - (copier.active[.log] ?? 0) <= Self.tailBytes,
                     state.sealed.elementsEqual(copier.sealed, by: ===)
                 else { return nil }
@@ -247,6 +248,7 @@ struct FolderCopier {
                 let old = state.sealed
                 mustSync = state.relocate(to: copier.move.final, file: file, syncedUpTo: plan.endOffset)
                 log.place.withLock { $0 = copier.move.final }
+                state.writer = log.environment.writers.writer(forPartitionAt: copier.move.final.path)
                 log.changed(&state)
                 return old
             }

@@ -31,7 +31,7 @@ struct LogLoader {
         self.now = now
     }
 
-    mutating func load() throws(IOError) -> PartitionLog.State {
+    mutating func load(writer: FolderWriter) throws(IOError) -> PartitionLog.State {
         try self.takeStock()
         if self.segments.isEmpty {
             let base = max(0, self.hints.logStartOffset)
@@ -83,7 +83,7 @@ struct LogLoader {
         let recoveryPoint = self.hints.isClean ? logEnd : min(self.hints.recoveryPoint, logEnd)
         var state = PartitionLog.State(
             sharedConfig: .shared(self.config), logStartOffset: logStart, logEndOffset: logEnd, highWatermark: logEnd,
-            recoveryPoint: recoveryPoint, sealed: sealed, active: active, epochs: self.epochs,
+            writer: writer, recoveryPoint: recoveryPoint, sealed: sealed, active: active, epochs: self.epochs,
             producers: self.producers, lastFlushMs: self.now)
         if let resumed {
             // That mark goes on to hold.

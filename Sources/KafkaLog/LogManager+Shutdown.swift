@@ -22,6 +22,7 @@ extension LogManager {
                 return !state.isClosed
             })
         else { return true }
+        self.environment.writers.stop()
         self.scrubber.stop()
         self.environment.reads.stop()
         var isClean = true

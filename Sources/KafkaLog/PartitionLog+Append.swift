@@ -26,17 +26,34 @@ extension PartitionLog {
         origin: RecordOrigin
     ) -> Result<AppendInfo, AppendError> {
         var after = AfterAppend()
-        var result = self.state.withLock { state in
-            defer { after.isNewlyOpen = self.isNewlyOpen(&state) }
-            return self.append(batch, validated, leaderEpoch, now, origin, &state, &after)
-        }
-        if after.isNewlyOpen { self.environment.openLogs.opened(self) }
+        var result = self.appendBehindQueue(batch, validated, leaderEpoch, now, origin, &after)
         if case .failure(.storage(EMFILE)) = result {
             self.environment.fileRelief()
-            result = self.state.withLock { state in
-                self.append(batch, validated, leaderEpoch, now, origin, &state, &after)
-            }
+            result = self.appendBehindQueue(batch, validated, leaderEpoch, now, origin, &after)
         }
+        self.carryOut(after)
+        return result
+    }
+
+    /// Waits until nothing is queued. Those who may not wait append to partitions for which nobody queues.
+    private func appendBehindQueue(
+        _ batch: UnsafeMutableRawBufferPointer, _ validated: ValidatedBatch, _ leaderEpoch: Int32, _ now: Int64,
+        _ origin: RecordOrigin, _ after: inout AfterAppend
+    ) -> Result<AppendInfo, AppendError> {
+        while true {
+            let result = self.state.withLock { state -> Result<AppendInfo, AppendError>? in
+                if state.queued > 0, state.status == .open { return nil }
+                defer { after.isNewlyOpen = self.isNewlyOpen(&state) || after.isNewlyOpen }
+                return self.append(batch, validated, leaderEpoch, now, origin, &state, &after)
+            }
+            if let result { return result }
+            usleep(1000)
+        }
+    }
+
+    /// What an append leaves to be done without the lock.
+    func carryOut(_ after: AfterAppend) {
+        if after.isNewlyOpen { self.environment.openLogs.opened(self) }
         if let failure = after.failure { self.environment.storageFailed(failure, self.path) }
         if after.prepareNextSegment { self.prepareNextSegment() }
         if let rolled = after.rolled { self.finish(rolled) }
@@ -46,16 +63,57 @@ extension PartitionLog {
             }
         }
         if after.sync { self.scheduleSync() }
-        return result
     }
 
-    private func append(
+    /// A batch that may be written now, and where.
+    struct PreparedAppend {
+        var file: LogFile
+        /// The base offset of the segment.
+        var segment: Int64
+        var position: Int
+        var baseOffset: Int64
+        var lastOffset: Int64
+        var epoch: Int32
+        var marker: TransactionMarker?
+    }
+
+    enum Preparation {
+        case ready(PreparedAppend)
+        /// Nothing is to be written: a duplicate, or refused.
+        case done(Result<AppendInfo, AppendError>)
+    }
+
+    @inline(__always) func append(
         _ batch: UnsafeMutableRawBufferPointer, _ validated: ValidatedBatch, _ leaderEpoch: Int32, _ now: Int64,
         _ origin: RecordOrigin, _ state: inout State, _ after: inout AfterAppend
     ) -> Result<AppendInfo, AppendError> {
-        guard state.status == .open else { return .failure(state.refusal) }
+        switch self.prepare(batch, validated, leaderEpoch, now, origin, &state, &after) {
+        case .done(let result):
+            return result
+        case .ready(let prepared):
+            let began = state.writer.begin()
+            do throws(IOError) {
+                try FileSystem.writeAll(prepared.file, UnsafeRawBufferPointer(batch), at: prepared.position)
+            } catch {
+                state.writer.end(began)
+                state.mustTruncate = true
+                try? self.cutOffFailedWrite(&state)
+                after.failure = error
+                return .failure(.storage(error.code))
+            }
+            state.writer.end(began)
+            return self.isWritten(prepared, validated, now, &state, &after)
+        }
+    }
+
+    /// Decides everything about a batch: whether it is taken, its offsets, its place.
+    @inline(__always) func prepare(
+        _ batch: UnsafeMutableRawBufferPointer, _ validated: ValidatedBatch, _ leaderEpoch: Int32, _ now: Int64,
+        _ origin: RecordOrigin, _ state: inout State, _ after: inout AfterAppend
+    ) -> Preparation {
+        guard state.status == .open else { return .done(.failure(state.refusal)) }
         if state.isUnverified {
-            do throws(IOError) { try self.verify(&state) } catch { return .failure(.storage(error.code)) }
+            do throws(IOError) { try self.verify(&state) } catch { return .done(.failure(.storage(error.code))) }
         }
         let header = validated.header
         var marker: TransactionMarker?
@@ -65,24 +123,25 @@ extension PartitionLog {
             case .append:
                 break
             case .duplicate(let old):
-                return .success(state.info(old.firstOffset, old.lastOffset, header, isDuplicate: true, old.timestamp))
+                return .done(
+                    .success(
+                        state.info(old.firstOffset, old.lastOffset, header, isDuplicate: true, old.timestamp)))
             case .refuse(let code, let message):
-                return .failure(.protocolError(code, message))
+                return .done(.failure(.protocolError(code, message)))
             }
         }
         let size = batch.count
         guard size == header.sizeInBytes, size >= RecordBatchHeader.size else {
-            return .failure(.protocolError(.corruptMessage, nil))
+            return .done(.failure(.protocolError(.corruptMessage, nil)))
         }
         guard size <= state.config.segmentBytes else {
-            return .failure(
-                .protocolError(
-                    .recordListTooLarge, "A batch of \(size) bytes exceeds segment.bytes \(state.config.segmentBytes)"))
+            let message = "A batch of \(size) bytes exceeds segment.bytes \(state.config.segmentBytes)"
+            return .done(.failure(.protocolError(.recordListTooLarge, message)))
         }
         let baseOffset = origin == .replica ? header.baseOffset : state.logEndOffset
         let lastOffset = baseOffset &+ Int64(header.lastOffsetDelta)
         guard baseOffset >= state.logEndOffset, lastOffset >= baseOffset, lastOffset < .max else {
-            return .failure(.protocolError(.unknownServerError, "Offsets out of order"))
+            return .done(.failure(.protocolError(.unknownServerError, "Offsets out of order")))
         }
         if origin != .replica { RecordBatchHeader.stamp(batch, baseOffset: baseOffset, leaderEpoch: leaderEpoch) }
         do throws(IOError) {
@@ -92,22 +151,27 @@ extension PartitionLog {
             {
                 after.rolled = try self.roll(&state, baseOffset: baseOffset, now: now)
             }
-            let file = try state.active.openFile(self.folder)
-            do throws(IOError) {
-                try FileSystem.writeAll(file, UnsafeRawBufferPointer(batch), at: state.active.size)
-            } catch {
-                state.mustTruncate = true
-                try? self.cutOffFailedWrite(&state)
-                throw error
-            }
+            return .ready(
+                PreparedAppend(
+                    file: try state.active.openFile(self.folder), segment: state.active.baseOffset,
+                    position: state.active.size, baseOffset: baseOffset, lastOffset: lastOffset,
+                    epoch: origin == .replica ? header.partitionLeaderEpoch : leaderEpoch, marker: marker))
         } catch {
             after.failure = error
-            return .failure(.storage(error.code))
+            return .done(.failure(.storage(error.code)))
         }
+    }
+
+    @inline(__always) func isWritten(
+        _ prepared: PreparedAppend, _ validated: ValidatedBatch, _ now: Int64, _ state: inout State,
+        _ after: inout AfterAppend
+    ) -> Result<AppendInfo, AppendError> {
         self.batchIsWritten(
-            header, marker, validated.maxTimestamp, baseOffset,
-            epoch: origin == .replica ? header.partitionLeaderEpoch : leaderEpoch, now, &state, &after)
-        return .success(state.info(baseOffset, lastOffset, header, isDuplicate: false, validated.maxTimestamp))
+            validated.header, prepared.marker, validated.maxTimestamp, prepared.baseOffset, epoch: prepared.epoch, now,
+            &state, &after)
+        return .success(
+            state.info(
+                prepared.baseOffset, prepared.lastOffset, validated.header, isDuplicate: false, validated.maxTimestamp))
     }
 
     /// The state after a write that succeeded.
@@ -127,7 +191,8 @@ extension PartitionLog {
         self.changed(&state)
 
         // So many entries are written out here where no mark has done it before.
-        if max(state.active.offsetIndex.unwritten, state.active.transactionIndex.unwritten) >= 4096 {
+        // Not where the disk is slow: the lock would be held for long.
+        if state.queued == 0, max(state.active.offsetIndex.unwritten, state.active.transactionIndex.unwritten) >= 4096 {
             do throws(IOError) { try state.active.writeIndexes(self.folder) } catch {
                 // The next mark or the roll tries again; a restart builds them anew.
             }

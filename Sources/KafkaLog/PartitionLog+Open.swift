@@ -65,7 +65,7 @@ extension PartitionLog {
         environment: LogEnvironment, hints: OpenHints, now: Int64
     ) throws(IOError) -> (log: PartitionLog, report: OpenReport) {
         var loader = LogLoader(folder: folder, config: config, hints: hints, now: now)
-        let state = try loader.load()
+        let state = try loader.load(writer: environment.writers.writer(forPartitionAt: folder.path))
         let log = PartitionLog(
             topicPartition: topicPartition, topicID: topicID, folder: folder, environment: environment, state: state)
         for message in loader.notices { log.notice(.warning, message) }

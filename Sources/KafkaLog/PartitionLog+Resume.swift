@@ -7,7 +7,7 @@ extension PartitionLog.State {
     /// - Parameter epochs: those of the mark, or of their file where the mark has none.
     init(
         resuming mark: PartitionMark, segments: [SegmentList.Segment], epochs: LeaderEpochCache, hints: OpenHints,
-        folder: PartitionFolder, config: LogConfig, now: Int64
+        folder: PartitionFolder, writer: FolderWriter, config: LogConfig, now: Int64
     ) {
         var active = ActiveSegment(resuming: mark, createdMs: now)
         active.areIndexFilesChecked = false
@@ -29,7 +29,7 @@ extension PartitionLog.State {
         let recoveryPoint = hints.isClean ? mark.logEndOffset : max(hints.recoveryPoint, mark.recoveryPoint)
         self.init(
             sharedConfig: .shared(config), logStartOffset: logStart, logEndOffset: mark.logEndOffset,
-            highWatermark: mark.logEndOffset, recoveryPoint: min(recoveryPoint, mark.logEndOffset),
+            highWatermark: mark.logEndOffset, writer: writer, recoveryPoint: min(recoveryPoint, mark.logEndOffset),
             sealed: sealed, active: active, epochs: epochs, producers: producers, lastFlushMs: now)
         self.marked = (mark.segmentBase, mark.position)
         self.needsMark = logStart != mark.logStartOffset
@@ -79,7 +79,8 @@ extension PartitionLog {
         var epochs = LeaderEpochCache(entries: mark.epochs)
         if mark.epochs.isEmpty, mark.logEndOffset > 0, let found = try folder.readLeaderEpochs() { epochs = found }
         let state = State(
-            resuming: mark, segments: segments, epochs: epochs, hints: hints, folder: folder, config: config, now: now)
+            resuming: mark, segments: segments, epochs: epochs, hints: hints, folder: folder,
+            writer: environment.writers.writer(forPartitionAt: folder.path), config: config, now: now)
         let log = PartitionLog(
             topicPartition: mark.partition, topicID: mark.topicID, folder: folder, environment: environment,
             state: state)
@@ -125,7 +126,7 @@ extension PartitionLog {
             folder: self.folder, config: state.config,
             hints: OpenHints(logStartOffset: state.logStartOffset, listVersion: state.listVersion &+ 1),
             now: wallClockMs())
-        var found = try loader.load()
+        var found = try loader.load(writer: state.writer)
         for message in loader.notices { self.notice(.warning, message) }
         found.highWatermarkFollows = state.highWatermarkFollows
         self.environment.marks.note(
@@ -134,6 +135,7 @@ extension PartitionLog {
             folder: self.folder.path)
         for segment in state.sealed { self.environment.segmentCache.remove(segment) }
         found.isListed = state.isListed
+        found.queued = state.queued
         found.cleaning = state.cleaning
         state = found
         // What must be synced is, in the next round.

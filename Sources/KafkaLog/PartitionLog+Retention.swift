@@ -25,7 +25,7 @@ extension PartitionLog {
             guard state.status == .open, state.cleaning?.isRunning != true else { return [] }
             if state.isUnverified, state.active.size > 0 || !state.sealed.isEmpty { try self.verify(&state) }
             let takesActive = try self.isActiveExpired(&state, expired, now) || state.isActiveSurplus
-            if takesActive && !state.mustTruncate {
+            if takesActive, !state.mustTruncate, state.queued == 0 {
                 rolled = try self.roll(&state, baseOffset: state.logEndOffset, now: now)
             }
             var surplus = state.surplusBytes

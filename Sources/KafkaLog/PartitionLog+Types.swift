@@ -45,6 +45,7 @@ package struct LogEnvironment: Sendable {
     /// Where changes of segment lists are noted.
     var marks = MarksOfFolders()
     package let events = LogEvents()
+    package var writers = FolderWriters()
     /// Carries out the syncs that somebody waits for, many at once.
     package var syncs: any BackgroundExecutor
 

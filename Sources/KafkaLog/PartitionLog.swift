@@ -38,6 +38,10 @@ package final class PartitionLog: Sendable {
         var highWatermarkFollows = true
         /// Nil until somebody waits for a sync.
         var sync: SyncState?
+        /// Of the data folder that the partition is in.
+        var writer: FolderWriter
+        /// Appends that wait for `writer`; those that come queue behind them.
+        var queued: Int32 = 0
         /// The partition's folder is in its data folder on disk too.
         var isFolderSynced = false
         /// Everything before it is on disk.

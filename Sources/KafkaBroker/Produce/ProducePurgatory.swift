@@ -8,21 +8,25 @@ import NIOCore
 final class ParkedProduce {
     struct Item {
         let log: PartitionLog
-        /// Where its error code is in the answer.
-        let errorCodeAt: Int
+        /// Where its error code is in the answer; offsets follow.
+        var errorCodeAt: Int
         var isDone = false
     }
 
     let id: UInt64
     let connection: Connection
     let ticket: RequestTicket
+    let version: Int16
     /// nil: acks=0, nothing is answered.
     var answer: ByteBuffer?
     private(set) var items: [Item] = []
     private(set) var left = 0
+    /// Until it is answered, its connection is read no further.
+    var holdsUp = false
 
-    init(id: UInt64, connection: Connection, ticket: RequestTicket) {
+    init(id: UInt64, connection: Connection, ticket: RequestTicket, version: Int16) {
         self.id = id
+        self.version = version
         self.connection = connection
         self.ticket = ticket
     }
@@ -36,6 +40,18 @@ final class ParkedProduce {
     func removeLast() {
         self.items.removeLast()
         self.left -= 1
+    }
+
+    /// The last one was queued: its place in the answer is known now.
+    func placeLast(errorCodeAt position: Int) { self.items[self.items.count - 1].errorCodeAt = position }
+
+    /// Patches what was not known when the answer was written.
+    func isAppended(_ index: Int, _ info: AppendInfo, version: Int16) {
+        guard index < self.items.count, !self.items[index].isDone, let start = self.answer?.readerIndex else { return }
+        let at = start + self.items[index].errorCodeAt + 2
+        self.answer?.setInteger(info.firstOffset, at: at)
+        self.answer?.setInteger(info.logAppendTime, at: at + 8)
+        if version >= 5 { self.answer?.setInteger(info.logStartOffset, at: at + 16) }
     }
 
     /// False: it was done before.
@@ -59,8 +75,8 @@ final class ProducePurgatory {
     var count: Int { self.requests.count }
 
     /// To be parked, or not, when it is known who waits.
-    func begin(on connection: Connection, ticket: RequestTicket) -> ParkedProduce {
-        let request = ParkedProduce(id: self.nextID, connection: connection, ticket: ticket)
+    func begin(on connection: Connection, ticket: RequestTicket, version: Int16) -> ParkedProduce {
+        let request = ParkedProduce(id: self.nextID, connection: connection, ticket: ticket, version: version)
         self.nextID += 1
         return request
     }
@@ -122,7 +138,29 @@ extension LoopRequestHandler {
         request.answer = answer
         self.produces.park(request, deadline: .now() + .milliseconds(Int64(max(0, timeoutMs))))
         self.armTimer()
-        return .pending(mayOverlap: true)
+        return .pending(mayOverlap: !request.holdsUp)
+    }
+
+    /// An append that was queued is written, or refused.
+    func appended(_ waiter: AppendWaiter, _ result: Result<AppendInfo, AppendError>) {
+        guard let request = self.produces.request(waiter.request), waiter.item < request.items.count else { return }
+        switch result {
+        case .failure(let error):
+            if case .storage(let number) = error,
+                let partition = self.broker.replicaManager.partition(of: request.items[waiter.item].log)
+            {
+                self.broker.storageFailed(partition, errno: number)
+            }
+            self.released(waiter, error.code)
+        case .success(let info):
+            request.isAppended(waiter.item, info, version: request.version)
+            if info.isCommitted { return self.released(waiter, .none) }
+            switch request.items[waiter.item].log.whenCommitted(info.lastOffset &+ 1, waiter) {
+            case .waiting: break
+            case .committed: self.released(waiter, .none)
+            case .failed(let code): self.released(waiter, code)
+            }
+        }
     }
 
     /// One partition of a parked Produce is through.

@@ -59,11 +59,11 @@ extension LoopRequestHandler {
                 let records = asked.records.map { UnsafeMutableRawBufferPointer(rebasing: frame[$0]) }
                 let request = ProduceParameters(
                     version: version, acks: acks, hasTransactionalID: walker.transactionalID != nil, now: now,
-                    isAdmin: isAdmin)
-                switch self.append(records, at: asked.index, of: entry, request) {
+                    isAdmin: isAdmin, connection: connection, ticket: ticket)
+                switch self.append(records, at: asked.index, of: entry, request, &parked) {
                 case .success(let info, let log):
                     if !info.isCommitted, acks != 0 {
-                        let request = parked ?? self.produces.begin(on: connection, ticket: ticket)
+                        let request = parked ?? self.begin(request)
                         parked = request
                         // After the partition's index.
                         let position = self.output.bytes.count + 4
@@ -74,6 +74,8 @@ extension LoopRequestHandler {
                     answer.baseOffset = info.firstOffset
                     answer.logAppendTimeMs = info.logAppendTime
                     answer.logStartOffset = info.logStartOffset
+                case .queued:
+                    parked?.placeLast(errorCodeAt: self.output.bytes.count + 4)
                 case .failure(let failure):
                     failed = failure.code
                     answer.errorCode = failure.code
@@ -110,15 +112,24 @@ extension LoopRequestHandler {
         var hasTransactionalID: Bool
         var now: Int64
         var isAdmin: Bool
+        var connection: Connection
+        var ticket: RequestTicket
+    }
+
+    private func begin(_ request: ProduceParameters) -> ParkedProduce {
+        self.produces.begin(on: request.connection, ticket: request.ticket, version: request.version)
     }
 
     private enum Appended {
         case success(AppendInfo, PartitionLog)
+        /// The folder's own thread appends it.
+        case queued
         case failure(ProduceOutcome)
     }
 
     private func append(
-        _ records: UnsafeMutableRawBufferPointer?, at index: Int32, of topic: TopicEntry?, _ request: ProduceParameters
+        _ records: UnsafeMutableRawBufferPointer?, at index: Int32, of topic: TopicEntry?, _ request: ProduceParameters,
+        _ parked: inout ParkedProduce?
     ) -> Appended {
         guard let topic else {
             return .failure(ProduceOutcome(request.version >= 13 ? .unknownTopicID : .unknownTopicOrPartition))
@@ -153,16 +164,16 @@ extension LoopRequestHandler {
             if validated.isTransactional { return .failure(.noTransactions) }
             guard let records else { return .failure(ProduceOutcome(.invalidRecord)) }
             if validated.needsRewrite {
-                return self.rewriteAndAppend(records, validated, rules, to: partition)
+                return self.rewriteAndAppend(records, validated, rules, to: partition, request, &parked)
             }
-            return self.append(records, validated, to: partition, now: rules.now)
+            return self.append(records, validated, to: partition, request, &parked)
         }
     }
 
     /// The topic's `compression.type` is not the batch's: the one case in which a batch is packed anew.
     private func rewriteAndAppend(
         _ records: UnsafeMutableRawBufferPointer, _ validated: ValidatedBatch, _ rules: ValidationRules,
-        to partition: Partition
+        to partition: Partition, _ request: ProduceParameters, _ parked: inout ParkedProduce?
     ) -> Appended {
         let rewritten = RecordValidator.rewrite(
             UnsafeRawBufferPointer(records), validated: validated, rules: rules, scratch: self.scratch)
@@ -171,15 +182,33 @@ extension LoopRequestHandler {
             return .failure(ProduceOutcome(failure.code, failure.message))
         case .success(let (rewritten, validated)):
             var bytes = rewritten
-            return bytes.withUnsafeMutableBytes { self.append($0, validated, to: partition, now: rules.now) }
+            return bytes.withUnsafeMutableBytes { self.append($0, validated, to: partition, request, &parked) }
         }
     }
 
     private func append(
-        _ records: UnsafeMutableRawBufferPointer, _ validated: ValidatedBatch, to partition: Partition, now: Int64
+        _ records: UnsafeMutableRawBufferPointer, _ validated: ValidatedBatch, to partition: Partition,
+        _ request: ProduceParameters, _ parked: inout ParkedProduce?
     ) -> Appended {
-        let result = partition.log.append(
-            records, validated: validated, leaderEpoch: partition.leaderEpoch, now: now, origin: .client)
+        // Those who may write to internal topics wait as coordinators do.
+        let outcome = partition.log.appendOrQueue(
+            records, validated: validated, leaderEpoch: partition.leaderEpoch, now: request.now,
+            mayQueue: !request.isAdmin
+        ) {
+            guard request.acks != 0 else { return nil }
+            let waiting = parked ?? self.begin(request)
+            parked = waiting
+            waiting.add(partition.log, errorCodeAt: 0)
+            return AppendWaiter(loop: self.loop.index, request: waiting.id, item: waiting.items.count - 1)
+        }
+        let result: Result<AppendInfo, AppendError>
+        switch outcome {
+        case .done(let done):
+            result = done
+        case .queued(let isCrowded):
+            if isCrowded { parked?.holdsUp = true }
+            return .queued
+        }
         switch result {
         case .success(let info):
             if !info.isDuplicate, info.isCommitted { self.broker.wake(partition) }

@@ -10,6 +10,8 @@ import NIOCore
 enum LoopMessage: Sendable {
     /// A parked fetch has something to look at.
     case wakeUp(fetch: UInt64, target: Int, partition: Partition)
+    /// A batch of a Produce that was queued.
+    case appended(AppendWaiter, Result<AppendInfo, AppendError>)
     /// What a Produce waits for is committed, or never will be.
     case released(AppendWaiter, ErrorCode)
     /// The broker ends.
@@ -149,6 +151,8 @@ final class LoopRequestHandler: RequestHandler {
             case .wakeUp(let id, let target, let partition):
                 guard let fetch = self.purgatory.fetch(id) else { continue }
                 self.lookAgain(at: fetch, target: target, wokenBy: partition)
+            case .appended(let waiter, let result):
+                self.appended(waiter, result)
             case .released(let waiter, let error):
                 self.released(waiter, error)
             case .endWaits:

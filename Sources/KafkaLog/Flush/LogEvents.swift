@@ -27,6 +27,8 @@ package struct ReleasedWaiter: Sendable, Equatable {
 package final class LogEvents: Sendable {
     /// The high watermark moved although nothing was appended.
     package typealias HighWatermarkMoved = @Sendable (PartitionLog) -> Void
+    /// An append that was queued is through.
+    package typealias Appended = @Sendable (QueuedAppend) -> Void
     package typealias Released = @Sendable ([ReleasedWaiter]) -> Void
     /// A sync failed: nothing that was written to the partition's files since the last good one is believed any more, and
     /// the partition takes no appends until it is opened anew. The path is that of the partition's folder.
@@ -34,6 +36,7 @@ package final class LogEvents: Sendable {
 
     private struct Handlers: Sendable {
         var highWatermarkMoved: HighWatermarkMoved?
+        var appended: Appended?
         var released: Released?
         var storageFailed: [StorageFailed] = []
     }
@@ -45,6 +48,8 @@ package final class LogEvents: Sendable {
         self.handlers.withLock { $0.highWatermarkMoved = body }
     }
 
+    package func onAppend(_ body: @escaping Appended) { self.handlers.withLock { $0.appended = body } }
+
     package func onRelease(_ body: @escaping Released) { self.handlers.withLock { $0.released = body } }
 
     /// Besides those that were set before.
@@ -53,6 +58,8 @@ package final class LogEvents: Sendable {
     }
 
     func highWatermarkMoved(_ log: PartitionLog) { self.handlers.withLock { $0.highWatermarkMoved }?(log) }
+
+    func appended(_ append: QueuedAppend) { self.handlers.withLock { $0.appended }?(append) }
 
     func released(_ waiters: [ReleasedWaiter]) {
         if !waiters.isEmpty { self.handlers.withLock { $0.released }?(waiters) }
