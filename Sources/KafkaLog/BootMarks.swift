@@ -84,6 +84,8 @@ final class BootMarks: Sendable {
         var size = 0
         /// The size after the last rewrite.
         var baseSize = 0
+        /// What is on disk must not be believed and could not be removed.
+        var mustGo = false
         /// Notes that came while the file is written anew.
         var notes: [SegmentListNote]?
     }
@@ -236,29 +238,44 @@ final class BootMarks: Sendable {
         }
     }
 
-    /// Says that a list changes. Where that cannot be written no mark may be believed any more: the file is emptied, which
-    /// needs no room, and is rewritten later.
-    func note(_ note: SegmentListNote) {
-        self.state.withLock { state in
+    /// Says that a list changes. Where that cannot be written no mark may be believed any more: the file is removed or
+    /// emptied, which needs no room, and is rewritten later. Where nothing of that can be done either it is an error, and
+    /// the list must stay as it is: after a kill the next start would believe the old one.
+    func note(_ note: SegmentListNote) throws(IOError) {
+        try self.state.withLock { state throws(IOError) in
             state.notes?.append(note)
-            guard let file = state.file else { return }
+            guard let file = state.file else {
+                if state.mustGo { try self.empty(nil) }
+                state.mustGo = false
+                return
+            }
             var bytes = Bytes()
             Self.append(.note, to: &bytes) { note.encode(into: &$0) }
             do throws(IOError) {
                 try FileSystem.writeAll(file, bytes.array, at: state.size)
                 state.size += bytes.count
             } catch {
-                try? FileSystem.truncate(file, to: 0)
+                try self.empty(file)
                 state.file = nil
             }
         }
     }
 
+    private func empty(_ file: LogFile?) throws(IOError) {
+        do throws(IOError) { try FileSystem.unlink(self.path) } catch {
+            guard let file, (try? FileSystem.truncate(file, to: 0)) != nil else { throw error }
+        }
+    }
+
     /// What the file says cannot be believed any more: a start reads from the recovery points on. Until the file is
     /// rewritten nothing is added.
-    func invalidate() {
-        self.state.withLock { $0.file = nil }
-        try? FileSystem.unlink(self.path)
+    func invalidate() throws(IOError) {
+        try self.state.withLock { state throws(IOError) in
+            let file = state.file.take()
+            state.mustGo = true
+            try self.empty(file)
+            state.mustGo = false
+        }
     }
 
     private static func append(_ mark: PartitionMark, to bytes: inout Bytes) {

@@ -240,7 +240,7 @@ struct FolderCopier {
                 let file = try FileSystem.open(copier.target.path(state.active.baseOffset, .log), .readWrite)
                 // What the other folder's marks say of an earlier stay there is not to be believed.
                 state.listVersion &+= 1
-                log.environment.marks.note(
+                try log.environment.marks.note(
                     SegmentListNote(
                         partition: log.topicPartition, topicID: log.topicID, version: state.listVersion),
                     folder: copier.move.final.path)

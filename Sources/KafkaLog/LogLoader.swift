@@ -409,10 +409,12 @@ struct LogLoader {
     }
 
     private mutating func dropSnapshots(after offset: Int64) throws(IOError) {
-        for snapshot in self.snapshots where snapshot > offset {
-            try FileSystem.unlink(self.folder.path(snapshot, .snapshot))
-        }
+        let gone = self.snapshots.filter { $0 > offset }
+        guard !gone.isEmpty else { return }
+        for snapshot in gone { try FileSystem.unlink(self.folder.path(snapshot, .snapshot)) }
         self.snapshots.removeAll { $0 > offset }
+        // A power cut must not bring one back when the log has grown as long with other records.
+        try FileSystem.syncDirectory(self.folder.path)
     }
 
     // MARK: producers

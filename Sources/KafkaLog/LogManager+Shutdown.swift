@@ -30,6 +30,8 @@ extension LogManager {
         if !self.environment.changes.isEmpty { self.needsCheckpoint.store(true, ordering: .releasing) }
         for index in self.directories.indices {
             guard self.directories[index].isOnline else {
+                // Where that could not be done when it failed.
+                try? self.directories[index].marks.invalidate()
                 isClean = false
                 continue
             }
@@ -38,6 +40,7 @@ extension LogManager {
             let work = CloseWork(logs, isSyncedLater: syncsAtOnce)
             Threads.run(min(4, logs.count)) { work.run() }
             guard !work.hasFailed else {
+                try? self.directories[index].marks.invalidate()
                 isClean = false
                 continue
             }

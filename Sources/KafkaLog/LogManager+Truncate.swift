@@ -26,7 +26,7 @@ extension LogManager {
 
     private func forget(_ index: Int) throws(IOError) {
         try self.checkpoint(index)
-        self.directories[index].marks.invalidate()
+        try self.directories[index].marks.invalidate()
     }
 }
 

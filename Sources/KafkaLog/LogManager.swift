@@ -166,7 +166,7 @@ package final class LogManager: Sendable {
         }
         environment.fileRelief.set { [weak manager] in manager?.environment.openLogs.relieve() }
         environment.events.onStorageFailure { [weak manager] log, _, _ in
-            manager?.directory(of: log.topicPartition)?.marks.invalidate()
+            try? manager?.directory(of: log.topicPartition)?.marks.invalidate()
         }
         return manager
     }

@@ -179,12 +179,16 @@ extension PartitionLog {
     // MARK: snapshots
 
     func removeSnapshots(where isGone: (Int64) -> Bool) throws(IOError) {
+        var areGone = false
         for name in try FileSystem.list(self.folder.path) {
             guard let (offset, suffix) = PartitionFolder.parse(name), suffix == "snapshot", isGone(offset) else {
                 continue
             }
             try FileSystem.unlink(self.folder.path(offset, .snapshot))
+            areGone = true
         }
+        // A power cut must not bring one back when the log has grown as long with other records.
+        if areGone { try FileSystem.syncDirectory(self.folder.path) }
     }
 
     /// After a truncation: the producers as the batches that are left tell.

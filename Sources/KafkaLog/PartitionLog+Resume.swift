@@ -129,7 +129,7 @@ extension PartitionLog {
         var found = try loader.load(writer: state.writer)
         for message in loader.notices { self.notice(.warning, message) }
         found.highWatermarkFollows = state.highWatermarkFollows
-        self.environment.marks.note(
+        try self.environment.marks.note(
             SegmentListNote(
                 partition: self.topicPartition, topicID: self.topicID, version: found.listVersion),
             folder: self.folder.path)

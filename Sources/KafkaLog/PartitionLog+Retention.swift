@@ -38,7 +38,8 @@ extension PartitionLog {
                 surplus -= Int64(segment.size)
                 count += 1
             }
-            if count > 0 { self.segmentsChange(&state) }
+            // Else the next pass tries again.
+            if count > 0, (try? self.segmentsChange(&state)) == nil { count = 0 }
             return state.removeOldest(count)
         }
         if let rolled { self.finish(rolled) }
@@ -98,6 +99,13 @@ extension PartitionLog {
         for segment in segments {
             // Were one of the newer ones to go, the next start would find a hole behind the one that stays.
             guard self.discardFiles(of: segment.baseOffset, now: now, delayMs: delayMs) else { break }
+        }
+        // Before a checkpoint leaves out where the log starts, as its first file says so: after a power cut the files
+        // might be there again, with all that was deleted.
+        if !segments.isEmpty {
+            do throws(IOError) { try FileSystem.syncDirectory(self.folder.path) } catch {
+                self.notice(.warning, "\(error)")
+            }
         }
         if let last = segments.last {
             self.notice(

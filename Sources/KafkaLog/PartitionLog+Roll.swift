@@ -43,14 +43,14 @@ extension PartitionLog {
             // Nothing to keep: only the base changes.
             let old = state.active
             guard old.baseOffset != baseOffset else { return nil }
-            self.segmentsChange(&state)
+            try self.segmentsChange(&state)
             state.active = try self.beginSegment(&state, baseOffset: baseOffset, now: now)
             try? FileSystem.unlink(self.folder.path(old.baseOffset, .log))
             try? SegmentRecovery.removeAllIndexes(old.baseOffset, self.folder)
             return nil
         }
         let file = try state.active.openFile(self.folder)
-        self.segmentsChange(&state)
+        try self.segmentsChange(&state)
         if !state.active.areIndexFilesChecked { try self.checkActiveIndexes(&state) }
         try state.active.seal(self.folder)
         let isPreallocated = state.active.isPreallocated

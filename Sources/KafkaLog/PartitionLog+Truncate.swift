@@ -15,7 +15,7 @@ extension PartitionLog {
         try self.state.withLock { state throws(IOError) in
             if state.isUnverified { try self.verify(&state) }
             guard offset < state.logEndOffset else { return }
-            self.segmentsChange(&state)
+            try self.segmentsChange(&state)
             state.closedEnd = -1
             while offset < state.active.baseOffset, let last = state.sealed.last {
                 removed.append(last)
@@ -70,7 +70,7 @@ extension PartitionLog {
         defer { for segment in removed { self.environment.segmentCache.remove(segment) } }
         try self.removeSnapshots { _ in true }
         try self.state.withLock { state throws(IOError) in
-            self.segmentsChange(&state)
+            try self.segmentsChange(&state)
             state.isUnverified = false
             state.closedEnd = -1
             while let last = state.sealed.last {

@@ -99,18 +99,19 @@ final class MarksOfFolders: Sendable {
     init(_ all: [BootMarks] = []) { self.all = all }
 
     /// To be called before the segment list of a partition changes, under its log's lock.
-    func note(_ note: SegmentListNote, folder: String) {
-        for marks in self.all where folder.hasPrefix(marks.folder) { return marks.note(note) }
+    func note(_ note: SegmentListNote, folder: String) throws(IOError) {
+        for marks in self.all where folder.hasPrefix(marks.folder) { return try marks.note(note) }
     }
 }
 
 extension PartitionLog {
-    /// To be called before a segment is added, replaced or removed, under the lock.
-    func segmentsChange(_ state: inout State) {
+    /// To be called before a segment is added, replaced or removed, under the lock. After an error
+    /// that must not be done.
+    func segmentsChange(_ state: inout State) throws(IOError) {
         state.listVersion &+= 1
         self.changed(&state)
         state.marked = nil
-        self.environment.marks.note(
+        try self.environment.marks.note(
             SegmentListNote(
                 partition: self.topicPartition, topicID: self.topicID, version: state.listVersion),
             folder: self.folder.path)

@@ -204,7 +204,9 @@ final class LogCleaning {
     ) throws(CleaningFailure) {
         // Known before there are files: a start that believes the marks does not look for them.
         self.cleaning.setUnfinishedFiles(true)
-        self.log.state.withLock { self.log.segmentsChange(&$0) }
+        try self.io { () throws(IOError) in
+            try self.log.state.withLock { state throws(IOError) in try self.log.segmentsChange(&state) }
+        }
         var cleaned = try self.io { () throws(IOError) in
             try CleanedSegment(
                 folder: self.log.folder, baseOffset: group[0].baseOffset, indexInterval: config.indexIntervalBytes,

@@ -26,7 +26,8 @@ extension PartitionLog {
         try FileSystem.syncDirectory(self.folder.path)
 
         let delay = self.state.withLock { state -> Int64 in
-            self.segmentsChange(&state)
+            // Where this cannot be noted: the note from before there were new files holds on, and no list was written since.
+            try? self.segmentsChange(&state)
             if let index = state.sealed.firstIndex(where: { $0 === first }), index + old.count <= state.sealed.count {
                 state.sealed.replaceSubrange(index..<(index + old.count), with: [new])
             }
