@@ -10,9 +10,7 @@ from support.clients import CLIENTS, Record
 BROKER_OVERRIDES = {
     "log.cleaner.backoff.ms": 200,
     "log.retention.check.interval.ms": 500,
-    # One partition, so that what a group commits fills segments that can be compacted.
     "offsets.topic.num.partitions": 1,
-    "offsets.topic.segment.bytes": 16384,
 }
 
 COMPACTED = {
@@ -99,10 +97,18 @@ def test_committed_offsets_survive_compaction_and_restart(make_broker, topic):
     one.produce(topic, [Record(value=b"%d" % i) for i in range(400)])
     for offset in range(1, 400):
         one.commit("group-%d" % (offset % 7), topic, offset)
+    # What fills no segment of 1 MB is in one that can be compacted when it is old.
+    one.set_topic_configs("__consumer_offsets", {"segment.ms": "100"})
+    time.sleep(0.2)
+    one.commit("another", topic, 1)
+    before = (broker.data / "__consumer_offsets-0" / f"{0:020}.log").stat().st_size
     assert wait_for(lambda: cleaned(broker, "__consumer_offsets")), "__consumer_offsets is not compacted"
+    assert (broker.data / "__consumer_offsets-0" / f"{0:020}.log").stat().st_size < before / 10
     expected = {group: max(o for o in range(1, 400) if o % 7 == group) for group in range(7)}
     for how in ("stop", "kill"):
+        one.close()
         broker.restart(how)
+        one = CLIENTS["confluent-kafka"](broker.address)
         for group, offset in expected.items():
             assert one.committed("group-%d" % group, topic) == offset
     one.close()
