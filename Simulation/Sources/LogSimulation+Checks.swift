@@ -278,8 +278,9 @@ extension LogSimulation {
         let isEmpty =
             found.bases == [found.end] && found.start == found.end && found.end != model.end && log.producerCount == 0
         try self.takeEnd(model, found.start, found.end, isEmpty: isEmpty, after: ending)
-        try self.takeFiles(model, found.bases, isUnverified: isUnverified)
+        let leavesFiles = try self.takeFiles(model, found.bases, isUnverified: isUnverified)
         try self.takeStart(model, found.start, after: ending, isImpaired: isImpaired)
+        model.leavesFiles = leavesFiles
         if ending != .kill { self.takeRuins(model) }
         if !isUnverified { try self.compareFiles(model) }
         try self.takeEpochs(model, found.epochs)
@@ -340,9 +341,13 @@ extension LogSimulation {
         model.promised = promised
     }
 
-    private func takeFiles(_ model: PartitionModel, _ bases: [Int64], isUnverified: Bool) throws {
+    /// - Returns: whether files are there that retention could not rename. A start by the marks does not see them; one that
+    ///   looks into the folder takes them for the log's again.
+    private func takeFiles(_ model: PartitionModel, _ bases: [Int64], isUnverified: Bool) throws -> Bool {
         let names = self.disk.files(in: self.folder(model)).compactMap { PartitionFolder.parse($0.name) }
-        let files = names.filter { $0.suffix == "log" }.map(\.offset)
+        var files = names.filter { $0.suffix == "log" }.map(\.offset)
+        let leavesFiles = model.leavesFiles && files.count > bases.count && files.suffix(bases.count) == bases[...]
+        if leavesFiles { files = bases }
         // The file of a log with nothing in it may be missing until something is appended.
         let isMissing = files.isEmpty && bases == [model.end]
         // Left by a roll that failed on a disk that did not let it be removed; it goes when the folder is looked into.
@@ -367,6 +372,7 @@ extension LogSimulation {
             }
             model.segments.append(PartitionModel.Segment(base: base, first: index))
         }
+        return leavesFiles
     }
 
     /// What lies before the log's start need not survive a power cut.

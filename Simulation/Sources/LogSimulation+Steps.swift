@@ -101,7 +101,8 @@ extension LogSimulation {
             self.notices.lines = []
         }
         if try self.endIfStopped() { return }
-        if self.noteFaults(), try self.endIfFailed() { return }
+        let areImpaired = self.noteFaults() || self.partitions.contains { $0.isImpaired }
+        if areImpaired, try self.endIfFailed() { return }
         for model in self.partitions { try self.observe(model) }
     }
 
@@ -273,6 +274,11 @@ extension LogSimulation {
             return (stamp, .refused(.outOfOrderSequenceNumber), nil)
         default:
             stamp.baseSequence = next
+            // After a start that read on from before the producer was forgotten and began anew with other sequences.
+            let old = producer.batches.suffix(producer.known).first {
+                $0.baseSequence == next && $0.last - $0.base == Int64(count - 1)
+            }
+            if let old { return (stamp, .duplicate(old), old) }
             return (stamp, .append, nil)
         }
     }
