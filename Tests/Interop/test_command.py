@@ -324,7 +324,7 @@ def test_newer_metadata(make_broker, how):
     assert (broker.data / "ottla-metadata.sqlite-wal").exists() == (how == "kill")
     line = refused(broker.data)
     assert "99" in line and "ottla-metadata.sqlite" in line
-    metadata(broker, "PRAGMA user_version = 1", how)
+    metadata(broker, "PRAGMA user_version = 2", how)
     broker.start()
     assert "t" in CLIENTS["confluent-kafka"](broker.address).topics()
     broker.stop()
