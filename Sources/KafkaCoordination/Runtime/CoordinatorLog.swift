@@ -42,10 +42,17 @@ enum CoordinatorBatch {
 
     /// One batch, or, unless `isAtomic`, as many as are needed. Nil if the records do not fit.
     static func pack(
-        _ records: [CoordinatorRecord], isAtomic: Bool, maxBytes: Int, timestamp: Int64
+        _ records: [CoordinatorRecord], isAtomic: Bool, transaction: TransactionalProducer? = nil, maxBytes: Int,
+        timestamp: Int64
     ) -> [Batch]? {
         var batches: [Batch] = []
-        var builder = RecordBatchBuilder()
+        let isAtomic = isAtomic || transaction != nil
+        // A coordinator's sequences are not looked at; Kafka writes 0.
+        var builder =
+            transaction.map {
+                RecordBatchBuilder(
+                    producerID: $0.producerID, producerEpoch: $0.producerEpoch, baseSequence: 0, isTransactional: true)
+            } ?? RecordBatchBuilder()
         var start = 0
         for (index, record) in records.enumerated() {
             let size = builder.sizeOf(key: record.key, value: record.value, timestamp: timestamp)

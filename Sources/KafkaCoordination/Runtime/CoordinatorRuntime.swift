@@ -60,6 +60,20 @@ package final class CoordinatorRuntime<Shard: CoordinatorShard>: Sendable {
         self.release(released)
     }
 
+    /// Ends a producer's transaction in a partition: appends the marker, lets what the transaction committed count, and
+    /// answers once the marker is committed. Answers with the log's own error where the log refuses it (a producer or
+    /// coordinator epoch that is over), with NOT_COORDINATOR or COORDINATOR_LOAD_IN_PROGRESS where there is no shard.
+    package func appendMarker(
+        _ marker: CoordinatorMarker, on partition: Int32, now: CoordinatorTime,
+        respond: @escaping @Sendable (ErrorCode) -> Void
+    ) {
+        guard self.slots.indices.contains(Int(partition)) else { return respond(.notCoordinator) }
+        let released = self.locked(Int(partition), now) { state in
+            state.appendMarker(marker, respond: respond, now: now, commitTimeoutMs: self.commitTimeoutMs)
+        }
+        self.release(released)
+    }
+
     /// Fires the timers that are due, and gives up replies that waited for too long. Cheap when nothing is due.
     package func advance(now: CoordinatorTime) {
         for index in self.slots.indices { self.advance(Int32(index), now: now) }
@@ -161,6 +175,7 @@ package final class CoordinatorRuntime<Shard: CoordinatorShard>: Sendable {
         for note in released.notes { self.note(note) }
         if let reply = released.first { reply.respond(reply.reply) }
         for (respond, reply) in released.replies { respond(reply) }
+        for (respond, error) in released.markers { respond(error) }
     }
 }
 
@@ -169,6 +184,7 @@ struct Released<Shard: CoordinatorShard>: Sendable {
     typealias Respond = @Sendable (Shard.Reply) -> Void
     var first: (respond: Respond, reply: Shard.Reply)?
     var replies: [(respond: Respond, reply: Shard.Reply)] = []
+    var markers: [(respond: ParkedMarkers.Respond, error: ErrorCode)] = []
     var notes: [String] = []
 
     mutating func append(_ respond: @escaping Respond, _ reply: Shard.Reply) {

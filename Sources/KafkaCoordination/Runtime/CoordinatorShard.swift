@@ -41,6 +41,8 @@ package struct CoordinatorEffects<Shard: CoordinatorShard>: Sendable {
     package var records: [CoordinatorRecord] = []
     /// Whether the records must be in one batch. A clean-up need not be: it may be split to fit.
     package var isAtomic = true
+    /// Set where the records are part of a producer's transaction: they are one batch, and count when its marker comes.
+    package var transaction: TransactionalProducer?
     /// What the shard does once the records are appended and replayed, or could not be appended.
     package var continuation: Shard.Continuation?
     package var replies: [(ticket: ReplyTicket, reply: Shard.Reply)] = []
@@ -55,6 +57,7 @@ package struct CoordinatorEffects<Shard: CoordinatorShard>: Sendable {
     package mutating func reset() {
         self.records.removeAll(keepingCapacity: true)
         self.isAtomic = true
+        self.transaction = nil
         self.continuation = nil
         self.replies.removeAll(keepingCapacity: true)
         self.timers.removeAll(keepingCapacity: true)

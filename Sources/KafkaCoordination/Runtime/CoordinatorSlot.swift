@@ -23,6 +23,18 @@ struct SlotState<Shard: CoordinatorShard> {
         return released
     }
 
+    mutating func appendMarker(
+        _ marker: CoordinatorMarker, respond: @escaping ParkedMarkers.Respond, now: CoordinatorTime,
+        commitTimeoutMs: Int64
+    ) -> Released<Shard> {
+        if let active {
+            return active.appendMarker(marker, respond: respond, now: now, commitTimeoutMs: commitTimeoutMs)
+        }
+        var released = Released<Shard>()
+        released.markers.append((respond, self.phase == .loading ? .coordinatorLoadInProgress : .notCoordinator))
+        return released
+    }
+
     mutating func advance(now: CoordinatorTime, limit: Int, commitTimeoutMs: Int64) -> Released<Shard> {
         self.active?.advance(now: now, limit: limit, commitTimeoutMs: commitTimeoutMs) ?? Released()
     }
@@ -64,6 +76,7 @@ final class ActiveShard<Shard: CoordinatorShard> {
     /// Replies that wait for the high watermark, in the order of the offsets that they wait for.
     private var parked: [Parked] = []
     private var firstParked = 0
+    private var parkedMarkers = ParkedMarkers()
     /// The offset after the last record that the shard appended.
     private var endOffset: Int64
     private var highWatermark: Int64
@@ -86,7 +99,7 @@ final class ActiveShard<Shard: CoordinatorShard> {
 
     var nextDeadline: Int64? {
         let parked = self.firstParked < self.parked.count ? self.parked[self.firstParked].deadline : Int64.max
-        let next = min(parked, self.timers.nextDeadline ?? .max)
+        let next = min(parked, self.parkedMarkers.nextDeadline ?? .max, self.timers.nextDeadline ?? .max)
         return next == .max ? nil : next
     }
 
@@ -104,6 +117,26 @@ final class ActiveShard<Shard: CoordinatorShard> {
         return released
     }
 
+    func appendMarker(
+        _ marker: CoordinatorMarker, respond: @escaping ParkedMarkers.Respond, now: CoordinatorTime,
+        commitTimeoutMs: Int64
+    ) -> Released<Shard> {
+        var released = Released<Shard>()
+        var batch = marker.batch(timestamp: now.wallMs)
+        switch self.log.append(&batch, recordCount: 1, now: now) {
+        case .failed(let error):
+            released.markers.append((respond, error))
+        case .appended(let appended):
+            self.endOffset = appended.endOffset
+            self.shard.replayEndOfTransaction(
+                producerID: marker.producer.producerID, isCommitted: marker.isCommitted)
+            self.parkedMarkers.park(
+                respond, endOffset: appended.endOffset, deadline: now.monotonicMs &+ commitTimeoutMs)
+            self.highWatermarkAdvanced(to: appended.highWatermark, &released)
+        }
+        return released
+    }
+
     func advance(now: CoordinatorTime, limit: Int, commitTimeoutMs: Int64) -> Released<Shard> {
         var released = Released<Shard>()
         for _ in 0..<limit {
@@ -117,6 +150,7 @@ final class ActiveShard<Shard: CoordinatorShard> {
             let error = ErrorCode.requestTimedOut.asCoordinatorError
             released.append(late.respond, Shard.failure(of: late.reply, error))
         }
+        released.markers += self.parkedMarkers.take(dueAt: now.monotonicMs).map { ($0, .requestTimedOut) }
         return released
     }
 
@@ -136,6 +170,7 @@ final class ActiveShard<Shard: CoordinatorShard> {
             let ready = self.takeFirstParked()
             released.append(ready.respond, ready.reply)
         }
+        released.markers += self.parkedMarkers.take(upTo: self.highWatermark).map { ($0, .none) }
     }
 
     func unload() -> Released<Shard> {
@@ -144,6 +179,7 @@ final class ActiveShard<Shard: CoordinatorShard> {
             let parked = self.takeFirstParked()
             released.append(parked.respond, Shard.failure(of: parked.reply, .notCoordinator))
         }
+        released.markers += self.parkedMarkers.takeAll().map { ($0, .notCoordinator) }
         self.effects.reset()
         self.shard.unloaded(effects: &self.effects)
         for (ticket, reply) in self.effects.replies {
@@ -217,7 +253,8 @@ final class ActiveShard<Shard: CoordinatorShard> {
         guard !records.isEmpty else { return nil }
         guard
             var batches = CoordinatorBatch.pack(
-                records, isAtomic: self.effects.isAtomic, maxBytes: self.log.maxBatchBytes, timestamp: now.wallMs)
+                records, isAtomic: self.effects.isAtomic, transaction: self.effects.transaction,
+                maxBytes: self.log.maxBatchBytes, timestamp: now.wallMs)
         else { return ErrorCode.messageTooLarge.asCoordinatorError }
         for index in batches.indices {
             let range = batches[index].records
@@ -229,7 +266,8 @@ final class ActiveShard<Shard: CoordinatorShard> {
                 self.endOffset = appended.endOffset
                 for (delta, record) in records[range].enumerated() {
                     _ = self.shard.replay(
-                        record, offset: appended.firstOffset &+ Int64(delta), producerID: nil)
+                        record, offset: appended.firstOffset &+ Int64(delta),
+                        producerID: self.effects.transaction?.producerID)
                 }
                 self.highWatermarkAdvanced(to: appended.highWatermark, &released)
             }
