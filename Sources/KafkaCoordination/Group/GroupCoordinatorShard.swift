@@ -53,6 +53,9 @@ package struct GroupCoordinatorShard: CoordinatorShard {
         case becameEmpty(GroupMetadataValue)
     }
 
+    package typealias Work = Never
+    package typealias WorkResult = Never
+
     /// A topic that was deleted; zero where its id is not known.
     package struct DeletedTopic: Sendable, Equatable {
         package var name: String

@@ -6,12 +6,14 @@ import Synchronization
 ///
 /// A request is decided, its records appended and replayed, and its reply parked until the high watermark passes
 /// them, all on the caller's thread and under the shard's lock (see `perform`). Nothing needs undoing: what is
-/// stored changes only after the append. Replies, log lines and the like leave after the lock is released.
+/// stored changes only after the append. Replies, log lines and work leave after the lock is released.
 ///
 /// Nothing here runs by itself. The broker calls `advance` when `nextDeadline` has come, and
 /// `highWatermarkAdvanced` when a partition's high watermark moved.
 package final class CoordinatorRuntime<Shard: CoordinatorShard>: Sendable {
     package typealias Respond = @Sendable (Shard.Reply) -> Void
+    /// Does what a shard wants done, or hands it to whoever does it; the partition and the epoch are for `workDone`.
+    package typealias CarryOut = @Sendable (_ work: Shard.Work, _ partition: Int32, _ epoch: Int32) -> Void
 
     package enum Phase: Sendable, Equatable {
         /// Led by somebody else, or not at all: NOT_COORDINATOR.
@@ -25,6 +27,7 @@ package final class CoordinatorRuntime<Shard: CoordinatorShard>: Sendable {
     private let commitTimeoutMs: Int64
     private let slots: [Slot]
     private let note: @Sendable (String) -> Void
+    private let carryOut: CarryOut
 
     private final class Slot: Sendable {
         let state = Mutex(SlotState<Shard>())
@@ -35,12 +38,15 @@ package final class CoordinatorRuntime<Shard: CoordinatorShard>: Sendable {
     /// - Parameters:
     ///   - partitions: how many the internal topic has.
     ///   - note: given what is worth a line in the log.
+    ///   - carryOut: given the shards' work, on whichever thread has let it go, with no lock held.
     package init(
-        partitions: Int, commitTimeoutMs: Int64 = 5_000, note: @escaping @Sendable (String) -> Void = { _ in }
+        partitions: Int, commitTimeoutMs: Int64 = 5_000, note: @escaping @Sendable (String) -> Void = { _ in },
+        carryOut: @escaping CarryOut = { _, _, _ in }
     ) {
         self.commitTimeoutMs = commitTimeoutMs
         self.slots = (0..<partitions).map { _ in Slot() }
         self.note = note
+        self.carryOut = carryOut
     }
 
     package var partitionCount: Int { self.slots.count }
@@ -57,7 +63,7 @@ package final class CoordinatorRuntime<Shard: CoordinatorShard>: Sendable {
         let released = self.locked(Int(partition), now) { state in
             state.perform(request, respond: respond, now: now, commitTimeoutMs: self.commitTimeoutMs)
         }
-        self.release(released)
+        self.release(released, of: partition)
     }
 
     /// Ends a producer's transaction in a partition: appends the marker, lets what the transaction committed count, and
@@ -71,7 +77,7 @@ package final class CoordinatorRuntime<Shard: CoordinatorShard>: Sendable {
         let released = self.locked(Int(partition), now) { state in
             state.appendMarker(marker, respond: respond, now: now, commitTimeoutMs: self.commitTimeoutMs)
         }
-        self.release(released)
+        self.release(released, of: partition)
     }
 
     /// Fires the timers that are due, and gives up replies that waited for too long. Cheap when nothing is due.
@@ -88,7 +94,7 @@ package final class CoordinatorRuntime<Shard: CoordinatorShard>: Sendable {
             let released = self.locked(Int(partition), now) { state in
                 state.advance(now: now, limit: 64, commitTimeoutMs: self.commitTimeoutMs)
             }
-            self.release(released)
+            self.release(released, of: partition)
         }
     }
 
@@ -102,7 +108,19 @@ package final class CoordinatorRuntime<Shard: CoordinatorShard>: Sendable {
     package func highWatermarkAdvanced(_ partition: Int32, to offset: Int64, now: CoordinatorTime) {
         guard self.slots.indices.contains(Int(partition)) else { return }
         let released = self.locked(Int(partition), now) { $0.highWatermarkAdvanced(to: offset) }
-        self.release(released)
+        self.release(released, of: partition)
+    }
+
+    /// What came of a piece of work. Without effect if the shard that asked for it is not there any more.
+    /// - Parameter epoch: by which the work was given out.
+    package func workDone(
+        _ result: Shard.WorkResult, on partition: Int32, epoch: Int32, now: CoordinatorTime
+    ) {
+        guard self.slots.indices.contains(Int(partition)) else { return }
+        let released = self.locked(Int(partition), now) { state in
+            state.workDone(result, epoch: epoch, now: now, commitTimeoutMs: self.commitTimeoutMs)
+        }
+        self.release(released, of: partition)
     }
 
     // MARK: Loading
@@ -122,7 +140,7 @@ package final class CoordinatorRuntime<Shard: CoordinatorShard>: Sendable {
             state.epoch = epoch
             return (true, released)
         }
-        self.release(released)
+        self.release(released, of: partition)
         return begun
     }
 
@@ -138,7 +156,7 @@ package final class CoordinatorRuntime<Shard: CoordinatorShard>: Sendable {
                 shard, log: log, endOffset: endOffset, highWatermark: highWatermark, now: now,
                 commitTimeoutMs: self.commitTimeoutMs)
         }
-        self.release(released)
+        self.release(released, of: partition)
     }
 
     /// Leadership is lost, or loading failed: whoever waits gets NOT_COORDINATOR, and the shard is dropped.
@@ -147,7 +165,7 @@ package final class CoordinatorRuntime<Shard: CoordinatorShard>: Sendable {
         let slot = self.slots[Int(partition)]
         let released = slot.state.withLock { $0.unload() }
         slot.nextDeadline.store(.max, ordering: .relaxed)
-        self.release(released)
+        self.release(released, of: partition)
     }
 
     /// Looks at a shard: for tests, metrics and the console.
@@ -165,14 +183,17 @@ package final class CoordinatorRuntime<Shard: CoordinatorShard>: Sendable {
     ) -> Released<Shard> {
         let slot = self.slots[index]
         return slot.state.withLock { state in
-            let released = body(&state)
+            var released = body(&state)
+            released.epoch = state.epoch
             slot.nextDeadline.store(state.nextDeadline ?? .max, ordering: .relaxed)
             return released
         }
     }
 
-    private func release(_ released: Released<Shard>) {
+    private func release(_ released: Released<Shard>, of partition: Int32) {
         for note in released.notes { self.note(note) }
+        // Before the replies: what a client asks for next may need that it is done.
+        for work in released.work { self.carryOut(work, partition, released.epoch) }
         if let reply = released.first { reply.respond(reply.reply) }
         for (respond, reply) in released.replies { respond(reply) }
         for (respond, error) in released.markers { respond(error) }
@@ -186,6 +207,9 @@ struct Released<Shard: CoordinatorShard>: Sendable {
     var replies: [(respond: Respond, reply: Shard.Reply)] = []
     var markers: [(respond: ParkedMarkers.Respond, error: ErrorCode)] = []
     var notes: [String] = []
+    var work: [Shard.Work] = []
+    /// Of the shard that has asked for the work.
+    var epoch: Int32 = -1
 
     mutating func append(_ respond: @escaping Respond, _ reply: Shard.Reply) {
         if self.first == nil && self.replies.isEmpty {

@@ -28,8 +28,8 @@ package struct CoordinatorRecord: Hashable, Sendable {
 }
 
 /// What a shard wants done. Filled by the shard, carried out by `CoordinatorRuntime`, in this order: records are
-/// appended and replayed, the continuation runs, timers are set, replies leave once everything that they rest on
-/// is committed.
+/// appended and replayed, the continuation runs, timers are set, replies and work leave once everything that they
+/// rest on is committed.
 package struct CoordinatorEffects<Shard: CoordinatorShard>: Sendable {
     package enum TimerChange: Sendable {
         /// Set or moved; the delay counts from the time of the decision.
@@ -47,7 +47,11 @@ package struct CoordinatorEffects<Shard: CoordinatorShard>: Sendable {
     package var continuation: Shard.Continuation?
     package var replies: [(ticket: ReplyTicket, reply: Shard.Reply)] = []
     package var timers: [TimerChange] = []
-    /// Set by a read: its reply waits until all that was appended before is committed.
+    /// To be carried out outside of the shard, when its lock is released and the records of the decision are
+    /// committed; what is not committed when the shard is unloaded is never carried out. The results, where there are
+    /// any, come back by `workDone`.
+    package var work: [Shard.Work] = []
+    /// Set by a read: its reply waits until all that was appended before is committed; its work too.
     package var readsState = false
     /// Worth a line in the log.
     package var notes: [String] = []
@@ -61,6 +65,7 @@ package struct CoordinatorEffects<Shard: CoordinatorShard>: Sendable {
         self.continuation = nil
         self.replies.removeAll(keepingCapacity: true)
         self.timers.removeAll(keepingCapacity: true)
+        self.work.removeAll(keepingCapacity: true)
         self.readsState = false
         self.notes.removeAll(keepingCapacity: true)
     }
@@ -88,6 +93,9 @@ package protocol CoordinatorShard: Sendable {
     associatedtype TimerKey: Hashable & Sendable
     /// The second half of a decision that waits for its records.
     associatedtype Continuation: Sendable
+    /// What a decision wants done outside of the shard, and what comes of it. `Never` where there is none.
+    associatedtype Work: Sendable
+    associatedtype WorkResult: Sendable
 
     /// Answers a request, now or later: `ticket` names it.
     mutating func decide(
@@ -103,6 +111,9 @@ package protocol CoordinatorShard: Sendable {
     mutating func appendFailed(
         _ continuation: Continuation, error: ErrorCode, now: CoordinatorTime,
         effects: inout CoordinatorEffects<Self>)
+
+    /// What came of a piece of work that this shard asked for, since it was loaded.
+    mutating func workDone(_ result: WorkResult, now: CoordinatorTime, effects: inout CoordinatorEffects<Self>)
 
     /// Applies a record. Whatever its bytes, it must not trap; returns false for one that it could not use.
     /// - Parameter producerID: of a record that is part of a transaction; it counts when the transaction is committed.
@@ -122,6 +133,12 @@ package protocol CoordinatorShard: Sendable {
 
     /// What becomes of a reply whose records are not stored.
     static func failure(of reply: Reply, _ error: ErrorCode) -> Reply
+}
+
+extension CoordinatorShard where WorkResult == Never {
+    package mutating func workDone(
+        _ result: Never, now: CoordinatorTime, effects: inout CoordinatorEffects<Self>
+    ) {}
 }
 
 extension ErrorCode {

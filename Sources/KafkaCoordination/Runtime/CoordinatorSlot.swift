@@ -45,6 +45,13 @@ struct SlotState<Shard: CoordinatorShard> {
         return released
     }
 
+    mutating func workDone(
+        _ result: Shard.WorkResult, epoch: Int32, now: CoordinatorTime, commitTimeoutMs: Int64
+    ) -> Released<Shard> {
+        guard let active, self.epoch == epoch else { return Released() }
+        return active.workDone(result, now: now, commitTimeoutMs: commitTimeoutMs)
+    }
+
     mutating func open(
         _ shard: Shard, log: any CoordinatorLog, endOffset: Int64, highWatermark: Int64, now: CoordinatorTime,
         commitTimeoutMs: Int64
@@ -77,6 +84,8 @@ final class ActiveShard<Shard: CoordinatorShard> {
     private var parked: [Parked] = []
     private var firstParked = 0
     private var parkedMarkers = ParkedMarkers()
+    /// Work that waits likewise, for as long as it takes.
+    private var parkedWork: [(endOffset: Int64, work: Shard.Work)] = []
     /// The offset after the last record that the shard appended.
     private var endOffset: Int64
     private var highWatermark: Int64
@@ -171,6 +180,20 @@ final class ActiveShard<Shard: CoordinatorShard> {
             released.append(ready.respond, ready.reply)
         }
         released.markers += self.parkedMarkers.take(upTo: self.highWatermark).map { ($0, .none) }
+        let ready = self.parkedWork.prefix { $0.endOffset <= self.highWatermark }
+        guard !ready.isEmpty else { return }
+        released.work += ready.map(\.work)
+        self.parkedWork.removeFirst(ready.count)
+    }
+
+    func workDone(
+        _ result: Shard.WorkResult, now: CoordinatorTime, commitTimeoutMs: Int64
+    ) -> Released<Shard> {
+        var released = Released<Shard>()
+        self.effects.reset()
+        self.shard.workDone(result, now: now, effects: &self.effects)
+        self.carryOut(now, commitTimeoutMs, current: nil, &released)
+        return released
     }
 
     func unload() -> Released<Shard> {
@@ -190,7 +213,8 @@ final class ActiveShard<Shard: CoordinatorShard> {
 
     // MARK: Carrying out
 
-    /// Appends and replays what was decided, lets the shard go on, sets its timers, and releases or parks replies.
+    /// Appends and replays what was decided, lets the shard go on, sets its timers, and releases or parks replies
+    /// and work.
     private func carryOut(
         _ now: CoordinatorTime, _ commitTimeoutMs: Int64, current: (ticket: ReplyTicket, respond: Respond)?,
         _ released: inout Released<Shard>
@@ -207,6 +231,7 @@ final class ActiveShard<Shard: CoordinatorShard> {
                 for index in self.effects.replies.indices {
                     self.effects.replies[index].reply = Shard.failure(of: self.effects.replies[index].reply, error)
                 }
+                self.effects.work.removeAll(keepingCapacity: true)
                 waits = false
                 if let continuation {
                     self.shard.appendFailed(continuation, error: error, now: now, effects: &self.effects)
@@ -244,6 +269,11 @@ final class ActiveShard<Shard: CoordinatorShard> {
             }
         }
         if let current { self.waiting[current.ticket] = current.respond }
+        if waits && self.endOffset > self.highWatermark {
+            self.parkedWork += self.effects.work.map { (self.endOffset, $0) }
+        } else {
+            released.work += self.effects.work
+        }
     }
 
     /// Nil, or the error that clients are told.
