@@ -16,6 +16,7 @@ let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
 let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
+let sqlite = Target.Dependency.product(name: "GRDBSQLite", package: "GRDB.swift")
 let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 
 let package = Package(
@@ -62,7 +63,7 @@ let package = Package(
             swiftSettings: settings),
         .target(
             name: "KafkaMetadata",
-            dependencies: ["KafkaPrimitives", grdb],
+            dependencies: ["KafkaPrimitives", grdb, sqlite],
             swiftSettings: settings),
 
         // Level 3: the broker.

@@ -87,7 +87,7 @@ final class LogSimulation {
         for number in 0..<self.profile.partitions {
             self.partitions.append(
                 PartitionModel(
-                    TopicPartition(topic: "t", partition: Int32(number)), KafkaUUID(high: 7, low: UInt64(number + 1)),
+                    TopicPartition(topic: "t\(number)", partition: 0), KafkaUUID(high: 7, low: UInt64(number + 1)),
                     self.profile.config(&self.random)))
         }
         try self.start(after: .nothing)
@@ -144,8 +144,8 @@ final class LogSimulation {
         configuration.recoveryThreadsPerDirectory = 1
         configuration.openSegmentLimit = self.profile.openSegmentLimit
         configuration.writebackBytes = self.profile.writebackBytes
-        let topicIDs = Dictionary(uniqueKeysWithValues: self.partitions.map { ($0.partition, $0.topicID) })
-        let configs = Dictionary(uniqueKeysWithValues: self.partitions.map { ($0.partition, $0.config) })
+        let topicIDs = Dictionary(uniqueKeysWithValues: self.partitions.map { ($0.partition.topic, $0.topicID) })
+        let configs = Dictionary(uniqueKeysWithValues: self.partitions.map { ($0.partition.topic, $0.config) })
         for attempt in 0... {
             // A start may be cut short itself, or meet a disk that fails.
             if attempt < 3, ending != .nothing {
@@ -165,7 +165,7 @@ final class LogSimulation {
                 self.manager = manager
                 _ = try manager.load(
                     now: self.disk.clock, topicID: { topicIDs[$0] },
-                    config: { partition, _ in configs[partition] ?? LogConfig() })
+                    config: { topic, _ in configs[topic] ?? LogConfig() })
                 try self.createMissing()
             } catch let error as Disagreement {
                 throw error

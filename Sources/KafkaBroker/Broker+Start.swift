@@ -83,7 +83,7 @@ extension Broker {
         let configsByTopic = logConfigs
         do throws(LogDirectoryError) {
             let report = try self.replicaManager.logManager.load(
-                now: began, topicID: { image.topic($0.topic)?.id },
+                now: began, topicID: { image.topic($0)?.id },
                 config: { _, id in
                     id.flatMap { configsByTopic[$0] } ?? TopicConfigs.logConfig([:], broker: config)
                 })

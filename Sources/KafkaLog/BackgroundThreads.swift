@@ -75,14 +75,14 @@ package final class BackgroundThreads: BackgroundExecutor, @unchecked Sendable {
 }
 
 /// Threads of the operating system, without Foundation.
-enum Threads {
+package enum Threads {
     private final class Body {
         let run: @Sendable () -> Void
         init(_ run: @escaping @Sendable () -> Void) { self.run = run }
     }
 
     /// Starts a thread that must be joined; nil where the system has none to give.
-    static func start(_ run: @escaping @Sendable () -> Void) -> pthread_t? {
+    package static func start(_ run: @escaping @Sendable () -> Void) -> pthread_t? {
         #if OTTLA_SIMULATED_FILES
             // The simulated disk is of one thread.
             return nil
@@ -100,14 +100,16 @@ enum Threads {
     }
 
     /// Calls `body` once in each of `count` threads and waits for them; one of them is the caller's.
-    static func run(_ count: Int, _ body: @escaping @Sendable () -> Void) {
+    package static func run(_ count: Int, _ body: @Sendable () -> Void) {
         #if OTTLA_SIMULATED_FILES
             // The simulated disk is the caller's thread's.
             body()
         #else
-            let threads = (1..<max(1, count)).compactMap { _ in self.start(body) }
-            body()
-            for thread in threads { pthread_join(thread, nil) }
+            withoutActuallyEscaping(body) { body in
+                let threads = (1..<max(1, count)).compactMap { _ in self.start(body) }
+                body()
+                for thread in threads { pthread_join(thread, nil) }
+            }
         #endif
     }
 }

@@ -22,33 +22,6 @@ final class BootMarks: Sendable {
         case list, note
     }
 
-    /// The newest mark of each partition.
-    struct Marks: Sendable {
-        private var indexes: [TopicPartition: Int32] = [:]
-        private var all: [PartitionMark] = []
-
-        var count: Int { self.all.count }
-        var values: [PartitionMark] { self.all }
-
-        subscript(partition: TopicPartition) -> PartitionMark? { self.indexes[partition].map { self.all[Int($0)] } }
-
-        mutating func reserveCapacity(_ count: Int) {
-            self.indexes.reserveCapacity(count)
-            self.all.reserveCapacity(count)
-        }
-
-        /// Whether it is the first of its partition.
-        mutating func set(_ mark: PartitionMark) -> Bool {
-            if let index = self.indexes[mark.partition] {
-                self.all[Int(index)] = mark
-                return false
-            }
-            self.indexes[mark.partition] = Int32(truncatingIfNeeded: self.all.count)
-            self.all.append(mark)
-            return true
-        }
-    }
-
     /// What a file says.
     struct Contents: Sendable {
         var bootID = ""
@@ -105,7 +78,7 @@ final class BootMarks: Sendable {
     }
 
     static func decode(_ bytes: [UInt8]) -> Contents {
-        var contents = Contents()
+        var contents = Contents(marks: Marks(file: bytes))
         var reader = BytesReader(bytes[...])
         guard reader.get(UInt64.self) == Self.magic, let boot = reader.getString(), let nonce = reader.getString()
         else {
@@ -117,9 +90,6 @@ final class BootMarks: Sendable {
         contents.nonce = nonce == Self.emptyNonce ? "" : nonce
         contents.size = reader.position
         contents.bytesInUse = reader.position
-        // About as many as fit: nothing is allocated because the file says so.
-        contents.marks.reserveCapacity(bytes.count / 256)
-        var topic = ""
         while let length = reader.get(UInt32.self), let crc = reader.get(UInt32.self), Int(length) <= reader.remaining {
             let entry = bytes[reader.position..<reader.position + Int(length)]
             guard crc32c(entry) == crc else { break }
@@ -128,9 +98,7 @@ final class BootMarks: Sendable {
             var entryReader = BytesReader(entry)
             switch entryReader.get(UInt8.self).flatMap({ Kind(rawValue: $0) }) {
             case .mark:
-                guard let mark = PartitionMark(&entryReader, topic: topic) else { continue }
-                topic = mark.partition.topic
-                if contents.marks.set(mark) { contents.bytesInUse += entry.count + 8 }
+                if contents.marks.add(&entryReader) { contents.bytesInUse += entry.count + 8 }
             case .list:
                 guard let list = SegmentList(&entryReader) else { continue }
                 let old = contents.lists.updateValue(list, forKey: list.partition)

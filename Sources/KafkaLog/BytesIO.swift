@@ -57,10 +57,13 @@ struct BytesReader {
     mutating func getString(sharing other: String = "") -> String? {
         guard let count = self.get(UInt32.self), count <= self.remaining else { return nil }
         defer { self.position += Int(count) }
-        if other.utf8.count == count,
-            other.utf8.elementsEqual(self.array[self.position..<self.position + Int(count)])
-        {
-            return other
+        if other.utf8.count == count {
+            let start = self.position - self.array.startIndex
+            let isOther = self.array.withUnsafeBytes { bytes in
+                let own = UnsafeRawBufferPointer(rebasing: bytes[start..<start + Int(count)])
+                return other.utf8.withContiguousStorageIfAvailable { own.elementsEqual($0) } ?? false
+            }
+            if isOther { return other }
         }
         return String(decoding: self.array[self.position..<self.position + Int(count)], as: UTF8.self)
     }

@@ -220,18 +220,34 @@ package enum FileSystem {
             if error.code == ENOENT { return nil }
             throw error
         }
-        // Files of /proc have size 0: read until nothing comes.
-        var bytes: [UInt8] = []
         let hint = try self.size(file)
         guard hint <= limit else { throw IOError(.read, path, code: EFBIG) }
-        var chunk = [UInt8](repeating: 0, count: max(4096, hint))
+        // Files of /proc have size 0: read until nothing comes.
+        var room = max(4096, hint)
+        var bytes: [UInt8] = []
         while true {
-            let count = try self.readInto(&chunk, file, at: bytes.count)
-            if count == 0 { return bytes }
-            bytes.append(contentsOf: chunk[..<count])
+            let start = bytes.count
+            // Straight to its place: a file may have tens of megabytes.
+            let some = try self.chunk(file, at: start, size: room)
+            if some.isEmpty { return bytes }
+            if bytes.isEmpty { bytes = some } else { bytes += some }
             if bytes.count > limit { throw IOError(.read, path, code: EFBIG) }
-            if count < chunk.count { return bytes }
+            if some.count < room { return bytes }
+            room = max(4096, hint - bytes.count)
         }
+    }
+
+    private static func chunk(_ file: LogFile, at position: Int, size: Int) throws(IOError) -> [UInt8] {
+        var failure: IOError?
+        let bytes = [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
+            do throws(IOError) {
+                count = try self.read(file, UnsafeMutableRawBufferPointer(buffer), at: position)
+            } catch {
+                failure = error
+            }
+        }
+        if let failure { throw failure }
+        return bytes
     }
 
     static func readInto(_ buffer: inout [UInt8], _ file: LogFile, at position: Int) throws(IOError) -> Int {

@@ -5,12 +5,20 @@ import Synchronization
 extension LogManager {
     /// What a data folder's own files say of its partitions.
     struct FolderContents: Sendable {
-        var partitions: [TopicPartition] = []
+        var topics: [TopicFolders] = []
         var marks = BootMarks.Contents()
         var startOffsets: [TopicPartition: Int64] = [:]
         var deleted: [String] = []
         /// Copies of partitions that were on their way to this folder.
         var futures: [(partition: TopicPartition, path: String)] = []
+
+        var partitionCount: Int { self.topics.reduce(0) { $0 + $1.partitions.count } }
+    }
+
+    /// A topic's folders that were found.
+    struct TopicFolders: Sendable {
+        var topic: String
+        var partitions: [Int32]
     }
 
     /// Begins to read, on a thread for each data folder, what `load` will need. Its caller has other things to read
@@ -27,23 +35,36 @@ extension LogManager {
         var contents = FolderContents()
         contents.marks = try BootMarks.read(directory: directory.path)
         contents.startOffsets = try directory.readLogStartOffsets()
-        let names = try FileSystem.list(directory.path)
-        contents.partitions.reserveCapacity(names.count)
-        for name in names {
-            let path = directory.path + "/" + name
+        var indexes: [String: Int] = [:]
+        for name in try FileSystem.list(directory.path) {
             if name.hasSuffix("-delete") {
-                contents.deleted.append(path)
+                contents.deleted.append(directory.path + "/" + name)
             } else if let partition = PartitionFolder.partition(ofFuture: name) {
-                contents.futures.append((partition, path))
+                contents.futures.append((partition, directory.path + "/" + name))
             } else if name != KafkaFolder.metadataLog, let partition = TopicPartition(directoryName: name) {
-                if contents.marks.marks[partition] != nil {
-                    contents.partitions.append(partition)
-                } else if try FileSystem.status(path)?.isDirectory == true {
-                    contents.partitions.append(partition)
+                if let index = indexes[partition.topic] {
+                    contents.topics[index].partitions.append(partition.partition)
+                } else {
+                    indexes[partition.topic] = contents.topics.count
+                    contents.topics.append(TopicFolders(topic: partition.topic, partitions: [partition.partition]))
                 }
             } else if name.hasSuffix(".tmp") {
-                try FileSystem.unlink(path)
+                try FileSystem.unlink(directory.path + "/" + name)
             }
+        }
+        // What has a mark was a folder then.
+        for index in contents.topics.indices {
+            let topic = contents.topics[index].topic
+            let marks = contents.marks.marks.topic(topic)
+            var folders: [Int32] = []
+            for partition in contents.topics[index].partitions {
+                if !marks.has(partition) {
+                    let name = TopicPartition(topic: topic, partition: partition).description
+                    guard try FileSystem.status(directory.path + "/" + name)?.isDirectory == true else { continue }
+                }
+                folders.append(partition)
+            }
+            contents.topics[index].partitions = folders
         }
         return contents
     }
@@ -73,10 +94,10 @@ extension LogManager {
     /// Opens every partition in the folders, several at once. Blocks.
     /// - Parameter topicID: the id of the topic of that name, for a folder that does not tell whose it is: a power cut may
     ///   leave its `partition.metadata` empty, with records in the log.
-    /// - Parameter config: the configuration of a partition's topic; its topic id is nil where it is not known.
+    /// - Parameter config: the configuration of a topic; its id is nil where it is not known.
     package func load(
-        now: Int64, topicID: @escaping @Sendable (TopicPartition) -> KafkaUUID? = { _ in nil },
-        config: @escaping @Sendable (TopicPartition, KafkaUUID?) -> LogConfig
+        now: Int64, topicID: @escaping @Sendable (String) -> KafkaUUID? = { _ in nil },
+        config: @escaping @Sendable (String, KafkaUUID?) -> LogConfig
     ) throws(LogDirectoryError) -> LoadReport {
         var report = LoadReport()
         for index in self.directories.indices where self.directories[index].isOnline {
@@ -96,43 +117,38 @@ extension LogManager {
 
     private func load(
         _ directory: LogDirectory, _ index: Int, _ now: Int64,
-        _ knownTopicID: @escaping @Sendable (TopicPartition) -> KafkaUUID?,
-        _ config: @escaping @Sendable (TopicPartition, KafkaUUID?) -> LogConfig
+        _ knownTopicID: @escaping @Sendable (String) -> KafkaUUID?,
+        _ config: @escaping @Sendable (String, KafkaUUID?) -> LogConfig
     ) throws(IOError) -> LoadReport {
         if self.readings.withLock({ $0[index] == nil }) { self.prepareToLoad() }
         let contents = try self.readings.withLock { $0.removeValue(forKey: index) }?.finish() ?? FolderContents()
         for path in contents.deleted { self.environment.trash.add(path, isDirectory: true, dueMs: now) }
         for future in contents.futures { self.foundFuture(future.partition, future.path, in: index) }
         let loading = FolderLoading(self, directory, index, contents, now, knownTopicID, config)
-        let work = LoadWork(contents.partitions, name: directory.path, report: self.environment.report)
-        Threads.run(min(self.configuration.recoveryThreadsPerDirectory, contents.partitions.count)) {
-            while let some = work.next() {
-                var opened: [(TopicPartition, PartitionLog)] = []
+        let work = LoadWork(contents.topics, name: directory.path, report: self.environment.report)
+        Threads.run(min(self.configuration.recoveryThreadsPerDirectory, contents.partitionCount)) {
+            while let (some, ofTopic) = work.next() {
+                var opened: [PartitionLog] = []
                 var report = LoadReport()
-                opened.reserveCapacity(some.count)
-                for partition in some {
+                opened.reserveCapacity(some.partitions.count)
+                let topic = loading.topic(some.topic)
+                for partition in some.partitions {
                     do throws(IOError) {
-                        let log = try loading.open(partition, &report)
-                        opened.append((log.topicPartition, log))
+                        opened.append(try loading.open(partition, of: topic, &report))
                     } catch {
                         work.failed(error)
                     }
                 }
                 if self.directories.count > 1 {
-                    for (partition, log) in opened {
-                        do throws(IOError) { try self.adopt(log, in: index, topicID: knownTopicID(partition)) } catch {
+                    for log in opened {
+                        do throws(IOError) { try self.adopt(log, in: index, topicID: topic.id) } catch {
                             work.failed(error)
                         }
                     }
-                    opened = opened.filter { self.log(for: $0.0) === $0.1 }
+                    opened = opened.filter { self.log(for: $0.topicPartition) === $0 }
                 }
-                self.state.withLock { state in
-                    if state.logs.capacity < contents.partitions.count {
-                        state.logs.reserveCapacity(contents.partitions.count)
-                    }
-                    for (partition, log) in opened { state.logs[partition] = (log, index) }
-                }
-                let unverified = opened.map(\.1).filter(\.isUnverified)
+                self.state.withLock { $0.logs.add(opened, ofTopic: some.topic, in: index, expecting: ofTopic) }
+                let unverified = opened.filter(\.isUnverified)
                 if !unverified.isEmpty { self.unverified.withLock { $0 += unverified } }
                 work.done(report)
             }
@@ -155,8 +171,8 @@ extension LogManager {
         private let directory: LogDirectory
         private let contents: FolderContents
         private let now: Int64
-        private let topicID: @Sendable (TopicPartition) -> KafkaUUID?
-        private let config: @Sendable (TopicPartition, KafkaUUID?) -> LogConfig
+        private let topicID: @Sendable (String) -> KafkaUUID?
+        private let config: @Sendable (String, KafkaUUID?) -> LogConfig
         let areMarksValid: Bool
         private let isClean: Bool
         private let isSameBoot: Bool
@@ -165,8 +181,8 @@ extension LogManager {
 
         init(
             _ manager: LogManager, _ directory: LogDirectory, _ index: Int, _ contents: FolderContents, _ now: Int64,
-            _ topicID: @escaping @Sendable (TopicPartition) -> KafkaUUID?,
-            _ config: @escaping @Sendable (TopicPartition, KafkaUUID?) -> LogConfig
+            _ topicID: @escaping @Sendable (String) -> KafkaUUID?,
+            _ config: @escaping @Sendable (String, KafkaUUID?) -> LogConfig
         ) {
             self.manager = manager
             self.directory = directory
@@ -182,19 +198,39 @@ extension LogManager {
             self.isClean = directory.wasClean && (nonce == nil || nonce == marks.nonce)
         }
 
-        func open(_ partition: TopicPartition, _ report: inout LoadReport) throws(IOError) -> PartitionLog {
+        /// What is the same for all partitions of a topic.
+        struct Topic {
+            var name: String
+            /// As the metadata has it.
+            var id: KafkaUUID?
+            /// Of a topic with that id.
+            var config: LogConfig
+            var marks: BootMarks.Marks.OfTopic
+        }
+
+        func topic(_ name: String) -> Topic {
+            let id = self.topicID(name)
+            return Topic(
+                name: name, id: id, config: self.config(name, id),
+                marks: self.areMarksValid ? self.contents.marks.marks.topic(name) : BootMarks.Marks().topic(name))
+        }
+
+        func open(
+            _ number: Int32, of topic: Topic, _ report: inout LoadReport
+        ) throws(IOError) -> PartitionLog {
             report.partitions += 1
+            let partition = TopicPartition(topic: topic.name, partition: number)
             let folder = PartitionFolder(path: self.directory.path + "/" + partition.description)
             var hints = OpenHints(
                 isClean: self.isClean, logStartOffset: self.contents.startOffsets[partition] ?? 0)
             hints.listVersion = self.contents.marks.notes[partition]?.version ?? 0
-            let mark = self.areMarksValid ? self.contents.marks.marks[partition] : nil
+            let mark = topic.marks.mark(number)
             hints.isSameBoot = self.isSameBoot
             hints.isNothingTorn = self.isSameBoot || self.isClean
-            let known = self.topicID(partition)
+            let known = topic.id
             if let mark, mark.topicID == known, let segments = self.contents.marks.segments(of: mark),
                 let log = try PartitionLog.resume(
-                    mark, segments: segments, folder: folder, config: self.config(partition, known),
+                    mark, segments: segments, folder: folder, config: topic.config,
                     environment: self.manager.environment, hints: hints, now: self.now)
             {
                 return log
@@ -218,8 +254,10 @@ extension LogManager {
                 if mark.topicID == topicID ?? KafkaUUID.zero { hints.mark = mark }
             }
             let (log, opened) = try PartitionLog.open(
-                partition, topicID: topicID ?? KafkaUUID.zero, folder: folder, config: self.config(partition, topicID),
-                environment: self.manager.environment, hints: hints, now: self.now)
+                partition, topicID: topicID ?? KafkaUUID.zero, folder: folder,
+                config: topicID == known ? topic.config : self.config(topic.name, topicID),
+                environment: self.manager.environment,
+                hints: hints, now: self.now)
             report.bytesScanned += Int64(opened.bytesScanned)
             report.bytesCut += Int64(opened.bytesCut)
             return log
@@ -235,15 +273,18 @@ extension LogManager {
 
     /// Partitions that are still to be opened, shared by the threads that open them.
     private final class LoadWork: Sendable {
-        /// So many at a time: mostly each takes microseconds.
-        private static let chunk = 64
+        /// So many at a time, of one topic: mostly each takes microseconds.
+        private static let chunk = 128
         private static let progressMs: Int64 = 1000
         private let state: Mutex<State>
         private let name: String
         private let notify: @Sendable (LogNotice) -> Void
 
         private struct State {
-            var partitions: [TopicPartition]
+            let topics: [TopicFolders]
+            /// Where the next are.
+            var topic = 0
+            var partition = 0
             var total: Int
             var began = wallClockMs()
             var reported = wallClockMs()
@@ -251,18 +292,22 @@ extension LogManager {
             var failure: IOError?
         }
 
-        init(_ partitions: [TopicPartition], name: String, report: @escaping @Sendable (LogNotice) -> Void) {
-            self.state = Mutex(State(partitions: partitions, total: partitions.count))
+        init(_ topics: [TopicFolders], name: String, report: @escaping @Sendable (LogNotice) -> Void) {
+            self.state = Mutex(State(topics: topics, total: topics.reduce(0) { $0 + $1.partitions.count }))
             self.name = name
             self.notify = report
         }
 
-        func next() -> [TopicPartition]? {
+        /// Some partitions of a topic, and how many it has.
+        func next() -> (TopicFolders, ofTopic: Int)? {
             self.state.withLock { state in
-                guard state.failure == nil, !state.partitions.isEmpty else { return nil }
-                let some = Array(state.partitions.suffix(Self.chunk))
-                state.partitions.removeLast(some.count)
-                return some
+                guard state.failure == nil, state.topic < state.topics.count else { return nil }
+                var some = state.topics[state.topic]
+                let ofTopic = some.partitions.count
+                some.partitions = Array(some.partitions[state.partition...].prefix(Self.chunk))
+                state.partition += some.partitions.count
+                if state.partition == ofTopic { (state.topic, state.partition) = (state.topic + 1, 0) }
+                return (some, ofTopic)
             }
         }
 

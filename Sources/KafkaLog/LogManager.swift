@@ -80,7 +80,7 @@ package final class LogManager: Sendable {
     let failedFolder = Mutex<(@Sendable (FailedFolder) -> Void)?>(nil)
 
     struct State {
-        var logs: [TopicPartition: (log: PartitionLog, directory: Int)] = [:]
+        var logs = LogTable()
         /// Partitions by folder, as counted when there were `filled`; nil: to be counted.
         var fill: [Int]?
         var filled = 0
@@ -152,13 +152,13 @@ package final class LogManager: Sendable {
             }
             clusterID = directories[0].properties.clusterID
         }
-        var environment = LogEnvironment(
+        let environment = LogEnvironment(
             background: background, segmentCache: SegmentCache(limit: configuration.openSegmentLimit), trash: Trash(),
             producerIDExpirationMs: configuration.producerIDExpirationMs, writebackBytes: configuration.writebackBytes,
-            syncs: syncs, report: report)
-        // Connections need descriptors too.
-        environment.openLogs = OpenLogs(limit: FileSystem.fileLimit / 2)
-        environment.marks = MarksOfFolders(directories.map(\.marks))
+            syncs: syncs,
+            // Connections need descriptors too.
+            openLogs: OpenLogs(limit: FileSystem.fileLimit / 2), marks: MarksOfFolders(directories.map(\.marks)),
+            report: report)
         let manager = LogManager(configuration, directories, environment, now: now)
         environment.storageFailures.set { [weak manager] in manager?.storageFailed($0, $1) }
         environment.events.onStorageFailure { [weak manager] _, error, path in
@@ -187,6 +187,11 @@ package final class LogManager: Sendable {
 
     package func log(for partition: TopicPartition) -> PartitionLog? {
         self.state.withLock { $0.logs[partition]?.log }
+    }
+
+    /// Those of a topic, by partition.
+    package func logs(ofTopic topic: String) -> [Int32: PartitionLog] {
+        self.state.withLock { $0.logs.logs(ofTopic: topic) }.mapValues(\.log)
     }
 
     package var allLogs: [PartitionLog] {

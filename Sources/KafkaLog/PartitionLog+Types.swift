@@ -23,16 +23,16 @@ final class FileRelief: Sendable {
     func callAsFunction() { self.body.withLock { $0 }?() }
 }
 
-/// What the logs of a broker share.
-package struct LogEnvironment: Sendable {
-    package var background: any BackgroundExecutor
-    package var segmentCache: SegmentCache
-    package var trash: Trash
+/// What the logs of a broker share. A class: each of 100,000 logs holds it with one reference.
+package final class LogEnvironment: Sendable {
+    package let background: any BackgroundExecutor
+    package let segmentCache: SegmentCache
+    package let trash: Trash
     /// producer.id.expiration.ms
-    package var producerIDExpirationMs: Int64
+    package let producerIDExpirationMs: Int64
     /// Writeback is started each time that so many bytes were appended to a segment; 0: never.
-    package var writebackBytes: Int
-    package var report: @Sendable (LogNotice) -> Void
+    package let writebackBytes: Int
+    package let report: @Sendable (LogNotice) -> Void
     /// Reads and checks what a fetch waits for.
     package let reads = ReadPool()
     package let counters = LogCounters()
@@ -41,20 +41,31 @@ package struct LogEnvironment: Sendable {
     /// Closes files that are not needed at the moment, where the process can open no more. To be called without a lock.
     let fileRelief = FileRelief()
     let changes = ChangedLogs()
-    var openLogs = OpenLogs()
+    let openLogs: OpenLogs
     /// Where changes of segment lists are noted.
-    var marks = MarksOfFolders()
+    let marks: MarksOfFolders
     package let events = LogEvents()
-    package var writers = FolderWriters()
+    package let writers = FolderWriters()
     /// Carries out the syncs that somebody waits for, many at once.
-    package var syncs: any BackgroundExecutor
+    package let syncs: any BackgroundExecutor
 
-    package init(
+    package convenience init(
         background: any BackgroundExecutor, segmentCache: SegmentCache = SegmentCache(limit: 512),
         trash: Trash = Trash(),
         producerIDExpirationMs: Int64 = 86_400_000, writebackBytes: Int = 4 << 20,
         syncs: (any BackgroundExecutor)? = nil,
         report: @escaping @Sendable (LogNotice) -> Void = { _ in }
+    ) {
+        self.init(
+            background: background, segmentCache: segmentCache, trash: trash,
+            producerIDExpirationMs: producerIDExpirationMs, writebackBytes: writebackBytes, syncs: syncs,
+            openLogs: OpenLogs(), marks: MarksOfFolders(), report: report)
+    }
+
+    init(
+        background: any BackgroundExecutor, segmentCache: SegmentCache, trash: Trash, producerIDExpirationMs: Int64,
+        writebackBytes: Int, syncs: (any BackgroundExecutor)?, openLogs: OpenLogs, marks: MarksOfFolders,
+        report: @escaping @Sendable (LogNotice) -> Void
     ) {
         self.background = background
         self.syncs = syncs ?? background
@@ -62,6 +73,8 @@ package struct LogEnvironment: Sendable {
         self.trash = trash
         self.producerIDExpirationMs = producerIDExpirationMs
         self.writebackBytes = writebackBytes
+        self.openLogs = openLogs
+        self.marks = marks
         self.report = report
     }
 }

@@ -110,11 +110,21 @@ extension PartitionMark {
         }
     }
 
+    /// Whose mark the bytes are, without the rest; nil where they are none of this version.
+    /// - Parameter topic: see below.
+    static func partition(
+        _ reader: inout BytesReader, sharing topic: String
+    ) -> (topic: String, partition: Int32)? {
+        guard reader.get(UInt8.self) == Self.version, let topic = reader.getString(sharing: topic),
+            let number = reader.get(Int32.self)
+        else { return nil }
+        return (topic, number)
+    }
+
     /// Nil where the bytes are no mark of this version.
     /// - Parameter topic: the last mark's, whose name is shared where it is the same.
     init?(_ reader: inout BytesReader, topic previous: String = "") {
-        guard reader.get(UInt8.self) == Self.version, let topic = reader.getString(sharing: previous),
-            let number = reader.get(Int32.self),
+        guard let (topic, number) = Self.partition(&reader, sharing: previous),
             let high = reader.get(UInt64.self), let low = reader.get(UInt64.self), let start = reader.get(Int64.self),
             let end = reader.get(Int64.self), let recovery = reader.get(Int64.self), let base = reader.get(Int64.self),
             let position = reader.get(Int64.self), let lastBatch = reader.get(Int64.self),

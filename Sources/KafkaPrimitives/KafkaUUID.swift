@@ -28,6 +28,19 @@
 
     /// As `init(_:)`, of the text's bytes.
     package init?(base64URL bytes: some Sequence<UInt8>) {
+        // Not generic from here on: every partition's key has an id in it.
+        if let id = bytes.withContiguousStorageIfAvailable({ Self.parse($0) }) {
+            guard let id else { return nil }
+            self = id
+        } else {
+            guard let id = ContiguousArray(bytes.prefix(25)).withUnsafeBufferPointer({ Self.parse($0) }) else {
+                return nil
+            }
+            self = id
+        }
+    }
+
+    private static func parse(_ bytes: UnsafeBufferPointer<UInt8>) -> KafkaUUID? {
         var high: UInt64 = 0
         var low: UInt64 = 0
         var count = 0
@@ -50,7 +63,7 @@
             count += 1
         }
         guard count == 22 || count == 24 else { return nil }
-        self.init(high: high, low: low)
+        return KafkaUUID(high: high, low: low)
     }
 
     @usableFromInline package var description: String {

@@ -220,7 +220,7 @@ import Testing
         try FileSystem.unlink(paths[1])
         let again = try self.open()
         _ = try again.load(
-            now: 1000, topicID: { $0.topic == "a-topic" ? known : id }, config: { _, _ in LogConfig() })
+            now: 1000, topicID: { $0 == "a-topic" ? known : id }, config: { _, _ in LogConfig() })
         again.tick(now: 1001)
         for index in 0..<2 {
             #expect(again.log(for: self.partition(index))?.topicID == known)

@@ -25,7 +25,7 @@ import Testing
     }
 
     private func load(_ manager: LogManager) throws -> LogManager.LoadReport {
-        try manager.load(now: 0, topicID: { $0.topic == "a-topic" ? self.id : nil }, config: { _, _ in self.config })
+        try manager.load(now: 0, topicID: { $0 == "a-topic" ? self.id : nil }, config: { _, _ in self.config })
     }
 
     private func partition(_ index: Int) -> TopicPartition { TopicPartition(topic: "a-topic", partition: Int32(index)) }

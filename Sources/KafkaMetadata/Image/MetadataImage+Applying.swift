@@ -28,8 +28,11 @@ private struct MetadataApplication {
     private let image: MetadataImage
     private var content: MetadataImage.Content
     private var delta = MetadataDelta()
-    private var builders: [String: Builder] = [:]
-    private var namesByID: [KafkaUUID: String] = [:]
+    private var builders: [Builder] = []
+    private var buildersByName: [String: Int] = [:]
+    private var buildersByID: [KafkaUUID: Int] = [:]
+    /// Partitions come topic by topic.
+    private var lastBuilder: (id: KafkaUUID, index: Int)?
     /// Most partitions of a topic are registered alike: read once, and once in memory.
     private var lastRegistration: (value: [UInt8], registration: PartitionRegistration)?
 
@@ -46,18 +49,33 @@ private struct MetadataApplication {
             return
         }
         if let old, old.id == id {
-            self.edit(old)
-            self.builders[name]?.topicRevision = entry.modRevision
+            self.builders[self.edit(old)].topicRevision = entry.modRevision
             return
         }
         if let old { self.remove(old) }
         let configs = self.content.orphanConfigs.removeValue(forKey: name)
-        self.builders[name] = Builder(
-            old: nil, name: name, id: id,
-            partitions: self.content.orphanPartitions.removeValue(forKey: id) ?? [:],
-            configs: configs?.configs ?? [:], topicRevision: entry.modRevision,
-            configRevision: configs?.revision ?? 0)
-        self.namesByID[id] = name
+        self.add(
+            Builder(
+                old: nil, name: name, id: id,
+                partitions: self.content.orphanPartitions.removeValue(forKey: id) ?? [:],
+                configs: configs?.configs ?? [:], topicRevision: entry.modRevision,
+                configRevision: configs?.revision ?? 0))
+    }
+
+    @discardableResult private mutating func add(_ builder: Builder) -> Int {
+        let index = self.builders.count
+        self.builders.append(builder)
+        self.buildersByName[builder.name] = index
+        self.buildersByID[builder.id] = index
+        return index
+    }
+
+    private mutating func builder(ofID id: KafkaUUID) -> Int? {
+        if let last = self.lastBuilder, last.id == id { return last.index }
+        var index = self.buildersByID[id]
+        if index == nil, let topic = self.content.topicsByID[id] { index = self.edit(topic) }
+        if let index { self.lastBuilder = (id, index) }
+        return index
     }
 
     private mutating func remove(_ topic: TopicImage) {
@@ -78,14 +96,14 @@ private struct MetadataApplication {
         self.content.collidingNames[keyHash] = names.isEmpty ? nil : names
     }
 
-    private mutating func edit(_ topic: TopicImage) {
-        guard self.builders[topic.name] == nil else { return }
+    @discardableResult private mutating func edit(_ topic: TopicImage) -> Int {
+        if let index = self.buildersByName[topic.name] { return index }
         var partitions: [Int32: PartitionRegistration] = [:]
         for (index, partition) in topic.partitions.enumerated() { partitions[Int32(index)] = partition }
-        self.builders[topic.name] = Builder(
-            old: topic, name: topic.name, id: topic.id, partitions: partitions, configs: topic.configs,
-            topicRevision: topic.topicRevision, configRevision: topic.configRevision)
-        self.namesByID[topic.id] = topic.name
+        return self.add(
+            Builder(
+                old: topic, name: topic.name, id: topic.id, partitions: partitions, configs: topic.configs,
+                topicRevision: topic.topicRevision, configRevision: topic.configRevision))
     }
 
     mutating func part(_ key: ParsedMetadataKey, _ change: MetadataChanges.Change) {
@@ -120,9 +138,8 @@ private struct MetadataApplication {
 
     private mutating func partition(_ id: KafkaUUID, _ index: Int32, _ entry: MetadataEntry?) {
         let registration = entry.map { self.registration($0.value) }
-        if self.namesByID[id] == nil, let topic = self.content.topicsByID[id] { self.edit(topic) }
-        if let name = self.namesByID[id] {
-            self.builders[name]?.partitions[index] = registration
+        if let builder = self.builder(ofID: id) {
+            self.builders[builder].partitions[index] = registration
         } else {
             self.content.orphanPartitions[id, default: [:]][index] = registration
             if self.content.orphanPartitions[id]?.isEmpty == true { self.content.orphanPartitions[id] = nil }
@@ -138,22 +155,23 @@ private struct MetadataApplication {
 
     private mutating func topicConfig(_ name: String, _ entry: MetadataEntry?) {
         let configs = entry.map { Self.configs($0) }
-        if self.builders[name] == nil, let topic = self.image.topic(name),
+        if self.buildersByName[name] == nil, let topic = self.image.topic(name),
             self.content.topicsByID[topic.id] != nil
         {
             self.edit(topic)
         }
-        if self.builders[name] != nil {
-            self.builders[name]?.configs = configs ?? [:]
-            self.builders[name]?.configRevision = entry?.modRevision ?? 0
+        if let builder = self.buildersByName[name] {
+            self.builders[builder].configs = configs ?? [:]
+            self.builders[builder].configRevision = entry?.modRevision ?? 0
         } else {
             self.content.orphanConfigs[name] = configs.map { ($0, entry?.modRevision ?? 0) }
         }
     }
 
     mutating func finish(revision: Int64) -> (MetadataImage, MetadataDelta) {
-        for builder in self.builders.values {
+        for (index, builder) in self.builders.enumerated() where self.buildersByName[builder.name] == index {
             var partitions: [PartitionRegistration] = []
+            partitions.reserveCapacity(builder.partitions.count)
             while let next = builder.partitions[Int32(partitions.count)] { partitions.append(next) }
             let topic = TopicImage(
                 name: builder.name, id: builder.id, partitions: partitions, configs: builder.configs,

@@ -1,5 +1,6 @@
 import Foundation
 import GRDB
+import GRDBSQLite
 
 extension LocalMetadataStore {
     /// The name of the metadata file in a data folder.
@@ -32,6 +33,9 @@ private final class SQLiteBackend: MetadataBackend {
     private var checksumAtCommit = MetadataChecksum()
     private let committed: CommittedRevision
     private var reserve: DiskReserve
+    /// What the start has read to compare it with the checksum, for who reads all of it next: 100,000 partitions are
+    /// not to be read twice.
+    private var firstRead: [MetadataEntry]?
 
     init(path: String) throws(MetadataStoreError) {
         self.path = path
@@ -101,11 +105,11 @@ private final class SQLiteBackend: MetadataBackend {
         self.revision = revision
         try self.verify(db, hasChecksum: isNew || schema >= 2)
         // Leases do not outlive the process that granted them.
-        let leased = try Row.fetchAll(db, sql: "SELECT \(Self.columns) FROM kv WHERE lease IS NOT NULL")
+        let leased = (self.firstRead ?? []).filter { $0.lease != nil }
         if !leased.isEmpty {
+            self.firstRead = nil
             try db.execute(sql: "BEGIN")
-            for row in leased {
-                let entry = try self.entry(row)
+            for entry in leased {
                 self.checksum.remove(entry)
                 try db.execute(sql: "DELETE FROM kv WHERE key = ?", arguments: [Data(entry.key.bytes)])
             }
@@ -117,8 +121,9 @@ private final class SQLiteBackend: MetadataBackend {
 
     /// Compares what is in the file with its checksum. A file of the first schema gets one.
     private func verify(_ db: Database, hasChecksum: Bool) throws {
-        let rows = try Row.fetchCursor(db, sql: "SELECT \(Self.columns) FROM kv")
-        while let row = try rows.next() { self.checksum.add(try self.entry(row)) }
+        let all = try self.entries(of: db.makeStatement(sql: "SELECT \(Self.columns) FROM kv ORDER BY key"), [])
+        for entry in all { self.checksum.add(entry) }
+        self.firstRead = all
         if !hasChecksum {
             try db.execute(
                 sql: """
@@ -151,21 +156,34 @@ private final class SQLiteBackend: MetadataBackend {
 
     private static let columns = "key, value, create_revision, mod_revision, version, lease"
 
-    /// What a damaged file makes of a column may be of any type, and GRDB's own conversions end the process then.
-    private func entry(_ row: Row) throws(MetadataStoreError) -> MetadataEntry {
-        func value(_ index: Int) -> DatabaseValue.Storage { (row[index] as DatabaseValue).storage }
-        guard case .blob(let key) = value(0), case .blob(let bytes) = value(1), case .int64(let created) = value(2),
-            case .int64(let modified) = value(3), case .int64(let version) = value(4)
+    private func entries(of statement: Statement, _ arguments: StatementArguments) throws -> [MetadataEntry] {
+        let rows = try Row.fetchCursor(statement, arguments: arguments)
+        var entries: [MetadataEntry] = []
+        while try rows.next() != nil { entries.append(try self.entry(statement.sqliteStatement)) }
+        return entries
+    }
+
+    /// The row that `statement` is at. What a damaged file makes of a column may be of any type, and GRDB's own
+    /// conversions end the process then.
+    private func entry(_ statement: SQLiteStatement) throws(MetadataStoreError) -> MetadataEntry {
+        func has(_ type: Int32, _ column: Int32) -> Bool { sqlite3_column_type(statement, column) == type }
+        func bytes(_ column: Int32) -> [UInt8] {
+            let start = sqlite3_column_blob(statement, column)
+            return [UInt8](UnsafeRawBufferPointer(start: start, count: Int(sqlite3_column_bytes(statement, column))))
+        }
+        guard has(SQLITE_BLOB, 0), has(SQLITE_BLOB, 1), has(SQLITE_INTEGER, 2), has(SQLITE_INTEGER, 3),
+            has(SQLITE_INTEGER, 4)
         else { throw .damaged(path: self.path, reason: "a row has values of other types than it must have") }
         var lease: MetadataLease?
-        switch value(5) {
-        case .int64(let id): lease = MetadataLease(id: id)
-        case .null: break
-        default: throw .damaged(path: self.path, reason: "a row has a lease that is no number")
+        if has(SQLITE_INTEGER, 5) {
+            lease = MetadataLease(id: sqlite3_column_int64(statement, 5))
+        } else if !has(SQLITE_NULL, 5) {
+            throw .damaged(path: self.path, reason: "a row has a lease that is no number")
         }
         return MetadataEntry(
-            key: MetadataKey(bytes: [UInt8](key)), value: [UInt8](bytes), createRevision: created,
-            modRevision: modified, version: version, lease: lease)
+            key: MetadataKey(bytes: bytes(0)), value: bytes(1), createRevision: sqlite3_column_int64(statement, 2),
+            modRevision: sqlite3_column_int64(statement, 3), version: sqlite3_column_int64(statement, 4),
+            lease: lease)
     }
 
     private func number(_ db: Database, _ sql: String) throws -> Int64 {
@@ -180,27 +198,21 @@ private final class SQLiteBackend: MetadataBackend {
     }
 
     func entries(_ range: MetadataRange, limit: Int?) throws(MetadataStoreError) -> [MetadataEntry] {
-        try self.run { db in
+        if range == .all, limit == nil, let all = self.firstRead.take() { return all }
+        return try self.run { db in
             let columns = "SELECT \(Self.columns) FROM kv WHERE key >= ?"
             let limit = limit ?? -1
-            let rows: RowCursor
             if let end = range.end {
                 let statement = try db.cachedStatement(sql: columns + " AND key < ? ORDER BY key LIMIT ?")
-                rows = try Row.fetchCursor(
-                    statement, arguments: [Data(range.start.bytes), Data(end.bytes), limit])
-            } else {
-                let statement = try db.cachedStatement(sql: columns + " ORDER BY key LIMIT ?")
-                rows = try Row.fetchCursor(statement, arguments: [Data(range.start.bytes), limit])
+                return try self.entries(of: statement, [Data(range.start.bytes), Data(end.bytes), limit])
             }
-            var entries: [MetadataEntry] = []
-            while let row = try rows.next() {
-                entries.append(try self.entry(row))
-            }
-            return entries
+            let statement = try db.cachedStatement(sql: columns + " ORDER BY key LIMIT ?")
+            return try self.entries(of: statement, [Data(range.start.bytes), limit])
         }
     }
 
     func begin() throws(MetadataStoreError) {
+        self.firstRead = nil
         self.reserve.prepare()
         try self.run { try $0.execute(sql: "BEGIN IMMEDIATE") }
         self.checksum = self.checksumAtCommit
