@@ -140,7 +140,7 @@ extension LogSimulation {
     ) throws -> Bool {
         let name = PartitionFolder.name(model.segments[segment].base) + ".index"
         guard let file else {
-            if count == 0 { return true }
+            if count == 0 { return !self.profile.changesInterval }
             throw Disagreement("\(name) is not there")
         }
         guard count != nil || file.size % 8 == 0, file.size >= 8 * (count ?? 0) else {
@@ -277,10 +277,12 @@ extension LogSimulation {
         let wasEnd = model.end
         let isEmpty =
             found.bases == [found.end] && found.start == found.end && found.end != model.end && log.producerCount == 0
-        try self.takeEnd(model, found.start, found.end, isEmpty: isEmpty, after: ending)
-        let leavesFiles = try self.takeFiles(model, found.bases, isUnverified: isUnverified)
+        try self.takeEnd(
+            model, found.start, found.end, isEmpty: isEmpty,
+            isRestarted: found.bases == [found.end] && log.producerCount == 0,
+            after: ending)
+        try self.takeFiles(model, found.bases, isUnverified: isUnverified)
         try self.takeStart(model, found.start, after: ending, isImpaired: isImpaired)
-        model.leavesFiles = leavesFiles
         if ending != .kill { self.takeRuins(model) }
         if !isUnverified { try self.compareFiles(model) }
         try self.takeEpochs(model, found.epochs)
@@ -304,12 +306,12 @@ extension LogSimulation {
         _ = wasEnd
     }
 
-    private func takeEnd(_ model: PartitionModel, _ start: Int64, _ end: Int64, isEmpty: Bool, after ending: Ending)
-        throws
-    {
+    private func takeEnd(
+        _ model: PartitionModel, _ start: Int64, _ end: Int64, isEmpty: Bool, isRestarted: Bool, after ending: Ending
+    ) throws {
         if let restart = model.doubtfulRestart {
             // All was to go: it has, or has not yet.
-            if start == end, end == restart || end <= model.end { return model.restart(at: end) }
+            if isRestarted, start == end, end == restart || end <= model.end { return model.restart(at: end) }
             model.promised = 0
             model.doubtfulFrom = 0
         }
@@ -341,19 +343,17 @@ extension LogSimulation {
         model.promised = promised
     }
 
-    /// - Returns: whether files are there that retention could not rename. A start by the marks does not see them; one that
-    ///   looks into the folder takes them for the log's again.
-    private func takeFiles(_ model: PartitionModel, _ bases: [Int64], isUnverified: Bool) throws -> Bool {
+    private func takeFiles(_ model: PartitionModel, _ bases: [Int64], isUnverified: Bool) throws {
         let names = self.disk.files(in: self.folder(model)).compactMap { PartitionFolder.parse($0.name) }
-        var files = names.filter { $0.suffix == "log" }.map(\.offset)
-        let leavesFiles = model.leavesFiles && files.count > bases.count && files.suffix(bases.count) == bases[...]
-        if leavesFiles { files = bases }
+        let files = names.filter { $0.suffix == "log" }.map(\.offset)
         // The file of a log with nothing in it may be missing until something is appended.
         let isMissing = files.isEmpty && bases == [model.end]
         // Left by a roll that failed on a disk that did not let it be removed; it goes when the folder is looked into.
         let isLeft =
-            files == bases + [model.end]
-            && self.disk.file(self.folder(model) + "/" + PartitionFolder.name(model.end) + ".log")?.size == 0
+            files.filter { base in
+                bases.contains(base)
+                    || self.disk.file(self.folder(model) + "/" + PartitionFolder.name(base) + ".log")?.size != 0
+            } == bases && files.count == bases.count + 1
         guard files == bases || isMissing || isLeft || isUnverified else {
             throw Disagreement("\(model.partition): files \(files), segments \(bases)")
         }
@@ -372,7 +372,6 @@ extension LogSimulation {
             }
             model.segments.append(PartitionModel.Segment(base: base, first: index))
         }
-        return leavesFiles
     }
 
     /// What lies before the log's start need not survive a power cut.
@@ -396,7 +395,7 @@ extension LogSimulation {
         case .kill: least = model.markedStart
         case .powerCut: least = model.durableStart
         }
-        if model.leavesFiles || isImpaired { least = 0 }
+        if isImpaired { least = 0 }
         least = max(min(least, model.end), model.firstBase)
         let known = max(model.start, model.doubtfulStart ?? 0, model.forgottenStart)
         let most = max(min(known, model.end), model.firstBase)
@@ -406,7 +405,6 @@ extension LogSimulation {
         model.forgottenStart = isImpaired && start < known ? known : 0
         model.moveStart(to: start)
         model.start = start
-        model.leavesFiles = false
     }
 
     private func takeEpochs(_ model: PartitionModel, _ found: [LeaderEpochCache.Entry]) throws {

@@ -25,8 +25,15 @@ extension LogSimulation {
                 throw Disagreement("retention deletes \(deleted) segments instead of \(count)")
             }
             if rolls || isExcused { try self.takeRoll(model, isExcused ? nil : true, deleted: deleted) }
-            if isExcused { model.leavesFiles = true }
             self.removeOldest(model, deleted)
+            if isExcused {
+                // Files that could not be renamed stay, before the start.
+                let start = log.state.withLock { $0.logStartOffset }
+                guard start >= model.start, start <= max(model.start, model.doubtfulStart ?? 0) else {
+                    throw Disagreement("retention moves the start to \(start)")
+                }
+                model.moveStart(to: start)
+            }
         } catch let error as IOError {
             if self.disk.isStopped { return }
             guard self.isExcused(model) else { throw Disagreement("retention: \(error)") }
@@ -52,6 +59,7 @@ extension LogSimulation {
         if config.retentionMs >= 0, expired == sealed, model.activeSize > 0, model.highWatermark >= model.end {
             rolls = now - model.maxTimestamp(sealed) > config.retentionMs
         }
+        if config.retentionBytes == 0, model.activeSize > 0, model.highWatermark >= model.end { rolls = true }
         var surplus: Int64 = config.retentionBytes >= 0 ? Int64(model.size) - config.retentionBytes : -1
         var count = 0
         for segment in 0..<(rolls ? sealed + 1 : sealed) {

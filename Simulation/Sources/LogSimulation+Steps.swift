@@ -251,15 +251,17 @@ extension LogSimulation {
         stamp.producerEpoch = producer.epoch
         let last = producer.known > 0 ? producer.batches.last?.lastSequence ?? -1 : -1
         let next = last == .max ? 0 : last + 1
+        var expected = Expected.append
+        var count = count
         switch self.random.below(20) {
         case 0..<3 where producer.known > 0:
             // Sent again: one of those that are remembered.
             let old = producer.batches[producer.batches.count - 1 - self.random.below(producer.known)]
             stamp.baseSequence = old.baseSequence
-            return (stamp, .duplicate(old), old)
+            count = Int(old.last - old.base) + 1
         case 3:
             stamp.baseSequence = next > .max - 10 ? 5 : next + 1 + Int32(self.random.below(3))
-            return (stamp, .refused(.outOfOrderSequenceNumber), nil)
+            expected = .refused(.outOfOrderSequenceNumber)
         case 4 where producer.epoch > 0:
             stamp.producerEpoch = producer.epoch - 1
             stamp.baseSequence = next
@@ -274,13 +276,14 @@ extension LogSimulation {
             return (stamp, .refused(.outOfOrderSequenceNumber), nil)
         default:
             stamp.baseSequence = next
-            // After a start that read on from before the producer was forgotten and began anew with other sequences.
-            let old = producer.batches.suffix(producer.known).first {
-                $0.baseSequence == next && $0.last - $0.base == Int64(count - 1)
-            }
-            if let old { return (stamp, .duplicate(old), old) }
-            return (stamp, .append, nil)
         }
+        // The oldest with these sequences. There may be several, and unexpected ones, after a start that read on from before
+        // the producer was forgotten and began anew with other sequences.
+        let old = producer.batches.suffix(producer.known).first {
+            $0.baseSequence == stamp.baseSequence && $0.last - $0.base == Int64(count - 1)
+        }
+        if let old { return (stamp, .duplicate(old), old) }
+        return (stamp, expected, nil)
     }
 
     // MARK: rolls

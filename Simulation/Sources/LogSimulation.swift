@@ -146,6 +146,7 @@ final class LogSimulation {
         configuration.writebackBytes = self.profile.writebackBytes
         let topicIDs = Dictionary(uniqueKeysWithValues: self.partitions.map { ($0.partition.topic, $0.topicID) })
         let configs = Dictionary(uniqueKeysWithValues: self.partitions.map { ($0.partition.topic, $0.config) })
+        var failedSyncs = self.disk.failedSyncs
         for attempt in 0... {
             // A start may be cut short itself, or meet a disk that fails.
             if attempt < 3, ending != .nothing {
@@ -163,6 +164,8 @@ final class LogSimulation {
                     configuration, background: self.jobs, now: self.disk.clock,
                     report: { notice in if notices.isWanted { notices.lines.append(notice.message) } })
                 self.manager = manager
+                // By its own step alone.
+                manager.schedule.withLock { $0.retention = .max }
                 _ = try manager.load(
                     now: self.disk.clock, topicID: { topicIDs[$0] },
                     config: { topic, _ in configs[topic] ?? LogConfig() })
@@ -175,6 +178,11 @@ final class LogSimulation {
             if self.trace != nil {
                 for line in self.notices.lines { self.note("      (\(line))") }
                 self.notices.lines = []
+            }
+            if self.disk.failedSyncs > failedSyncs {
+                // What was not on the disk may be lost, as in a power cut.
+                failedSyncs = self.disk.failedSyncs
+                ending = .powerCut
             }
             if self.disk.isStopped {
                 self.note("   stopped while it starts")
@@ -231,8 +239,20 @@ final class LogSimulation {
         } else {
             self.totals.crashes += 1
             self.note("   killed")
+            if self.disk.file(Self.path + "/" + BootMarks.name)?.size ?? 0 == 0 {
+                // They had to go, and with them what they alone knew.
+                for model in self.partitions { model.markedStart = min(model.markedStart, model.durableStart) }
+            }
             self.disk.restartProcess()
         }
+        self.noteFolder()
+    }
+
+    /// The data folder's own files, for the trace.
+    private func noteFolder() {
+        guard self.trace != nil else { return }
+        let files = self.disk.files(in: Self.path).map { "\($0.name) \($0.file.size)" }
+        self.note("      \(files.joined(separator: ", "))")
     }
 
     /// The process ends without a word.

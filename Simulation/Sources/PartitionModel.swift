@@ -99,8 +99,6 @@ final class PartitionModel {
     var doubtfulRestart: Int64?
     /// A call on its files has failed since it was opened: it may refuse things.
     var isImpaired = false
-    /// Files that were to go may still be there.
-    var leavesFiles = false
 
     init(_ partition: TopicPartition, _ topicID: KafkaUUID, _ config: LogConfig) {
         self.partition = partition

@@ -59,6 +59,8 @@ final class BootMarks: Sendable {
         var baseSize = 0
         /// What is on disk must not be believed and could not be removed.
         var mustGo = false
+        /// Marks are missing that could not be added: it says of some partitions less than it should.
+        var isBehind = false
         /// Notes that came while the file is written anew.
         var notes: [SegmentListNote]?
     }
@@ -156,17 +158,21 @@ final class BootMarks: Sendable {
     }
 
     /// Goes on with the file that `contents` was read from: its marks still hold, from now on for this boot.
-    func goOn(with contents: Contents, bootID: String) throws(IOError) {
+    /// - Parameter wasClean: the sign of a clean shutdown is still there.
+    func goOn(with contents: Contents, bootID: String, wasClean: Bool) throws(IOError) {
         let file = try FileSystem.open(self.path, .readWrite)
         if try FileSystem.size(file) > contents.size { try FileSystem.truncate(file, to: contents.size) }
         self.state.withLock { $0 = State(file: file, size: contents.size, baseSize: contents.bytesInUse) }
-        if contents.bootID == bootID, contents.nonce.isEmpty { return }
+        if contents.bootID == bootID, contents.nonce.isEmpty, !wasClean { return }
         // A header that is torn by a power cut makes the file void, no more.
         let header = Self.header(bootID: bootID, nonce: "")
         try FileSystem.writeAll(file, header.array, at: 0)
         // On disk before anything is appended: else the sign of a clean shutdown, should a power cut bring it back, would
-        // fit. In place and of the same size, it does not wait for the file system's journal.
-        if !contents.nonce.isEmpty { try FileSystem.syncData(file) }
+        // fit. In place and of the same size, it does not wait for the file system's journal. Also where the nonce is gone
+        // already: who wrote that may have been killed before the sync.
+        if wasClean || !contents.nonce.isEmpty { try FileSystem.syncData(file) }
+        // Nor may it have been the file's name that has not got to the disk.
+        if wasClean, contents.nonce.isEmpty { try FileSystem.syncDirectory(FileSystem.parent(of: self.path)) }
     }
 
     /// Whether the header can be changed where it is.
@@ -179,14 +185,16 @@ final class BootMarks: Sendable {
     func seal(bootID: String, nonce: String) throws(IOError) -> Bool {
         let header = Self.header(bootID: bootID, nonce: nonce)
         return try self.state.withLock { state throws(IOError) -> Bool in
-            guard let file = state.file, state.size <= 2 * state.baseSize + (4 << 20) else { return false }
+            guard let file = state.file, !state.isBehind, state.size <= 2 * state.baseSize + (4 << 20) else {
+                return false
+            }
             try FileSystem.writeAll(file, header.array, at: 0)
             try FileSystem.sync(file)
             return true
         }
     }
 
-    /// Adds marks. After an error the file is not used again until it is rewritten.
+    /// Adds marks. After an error none are added until it is rewritten.
     /// - Returns: whether it has grown so much that it should be.
     func append(_ marks: [PartitionMark], _ lists: [SegmentList] = []) throws(IOError) -> Bool {
         var bytes = Bytes()
@@ -194,10 +202,11 @@ final class BootMarks: Sendable {
         for list in lists { Self.append(.list, to: &bytes) { list.encode(into: &$0) } }
         for mark in marks { Self.append(mark, to: &bytes) }
         return try self.state.withLock { state throws(IOError) -> Bool in
-            guard let file = state.file else { return true }
+            guard let file = state.file, !state.isBehind else { return true }
             do throws(IOError) {
                 try FileSystem.writeAll(file, bytes.array, at: state.size)
             } catch {
+                state.isBehind = true
                 try? FileSystem.truncate(file, to: state.size)
                 throw error
             }
@@ -229,10 +238,17 @@ final class BootMarks: Sendable {
         }
     }
 
+    /// By one way or another, on a disk that has just refused something: what is at stake is that the next start believes
+    /// what is no longer true.
     private func empty(_ file: LogFile?) throws(IOError) {
-        do throws(IOError) { try FileSystem.unlink(self.path) } catch {
-            guard let file, (try? FileSystem.truncate(file, to: 0)) != nil else { throw error }
+        var failure: IOError?
+        for _ in 0..<2 {
+            do throws(IOError) { return try FileSystem.unlink(self.path) } catch { failure = error }
+            guard let file = file ?? (try? FileSystem.open(self.path, .readWrite)) else { continue }
+            if (try? FileSystem.truncate(file, to: 0)) != nil { return }
+            if (try? FileSystem.writeAll(file, [UInt8](repeating: 0, count: 8), at: 0)) != nil { return }
         }
+        if let failure { throw failure }
     }
 
     /// What the file says cannot be believed any more: a start reads from the recovery points on. Until the file is

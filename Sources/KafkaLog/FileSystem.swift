@@ -93,11 +93,19 @@ package enum FileSystem {
     }
 
     static func syncData(_ file: LogFile) throws(IOError) {
-        guard SystemCalls.fdatasync(file.fd) == 0 else { throw IOError(.sync) }
+        guard SystemCalls.fdatasync(file.fd) == 0 else { throw self.syncFailed(file) }
     }
 
     static func sync(_ file: LogFile) throws(IOError) {
-        guard SystemCalls.fsync(file.fd) == 0 else { throw IOError(.sync) }
+        guard SystemCalls.fsync(file.fd) == 0 else { throw self.syncFailed(file) }
+    }
+
+    /// The kernel tells of an error once, and takes the pages that it could not write for clean: whoever reads them next,
+    /// another start of the same boot maybe, must see what the disk has, or he would believe what no sync brings there.
+    private static func syncFailed(_ file: LogFile) -> IOError {
+        let error = IOError(.sync)
+        self.dropCache(file)
+        return error
     }
 
     /// Starts to write dirty pages out, does not wait for them. A hint: errors are left to the next sync.
@@ -105,8 +113,7 @@ package enum FileSystem {
         SystemCalls.startWriteback(file.fd, Int64(position), Int64(count))
     }
 
-    /// Drops clean pages of a file: after a failed sync the kernel takes those that it could not write for clean, and
-    /// readers should see what the disk has. A hint.
+    /// Drops clean pages of a file. A hint.
     static func dropCache(_ file: LogFile) {
         SystemCalls.dropCache(file.fd)
     }
@@ -147,7 +154,12 @@ package enum FileSystem {
         return status
     }
 
-    static func exists(_ path: String) -> Bool { SystemCalls.access(path, F_OK) == 0 }
+    /// Where that cannot be found out it is an error, and no answer.
+    static func exists(_ path: String) throws(IOError) -> Bool {
+        if SystemCalls.access(path, F_OK) == 0 { return true }
+        guard errno == ENOENT || errno == ENOTDIR || errno == EACCES else { throw IOError(.stat, path) }
+        return false
+    }
 
     static func isWritable(_ path: String) -> Bool { SystemCalls.access(path, W_OK | X_OK) == 0 }
 
@@ -167,7 +179,7 @@ package enum FileSystem {
         var made = path.hasPrefix("/") ? "/" : ""
         for part in path.split(separator: "/") {
             made += made.isEmpty || made.hasSuffix("/") ? String(part) : "/" + part
-            if !self.exists(made) {
+            if try !self.exists(made) {
                 try self.makeDirectory(made)
                 try self.syncDirectory(self.parent(of: made))
             }

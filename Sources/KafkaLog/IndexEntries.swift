@@ -74,21 +74,29 @@ struct IndexTail<Entry: IndexEntry>: Sendable {
 
     mutating func append(_ entry: Entry) { self.entries.append(entry) }
 
+    private var unwrittenBytes: [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: self.unwritten * Entry.size)
+        bytes.withUnsafeMutableBytes { buffer in
+            for (index, entry) in self.unwrittenEntries.enumerated() {
+                entry.store(buffer.baseAddress! + index * Entry.size)
+            }
+        }
+        return bytes
+    }
+
+    /// Makes a file of all entries, none of which is in one yet, and puts it in the place of the one there is, on disk.
+    func replace(_ path: String) throws(IOError) {
+        try FileSystem.replace(path, with: self.unwrittenBytes, durable: true)
+    }
+
     /// Appends what the file lacks to it, and lets go of the older entries.
     mutating func write(to path: String, preallocated: Bool = false) throws(IOError) {
         let unwritten = self.unwritten
         guard unwritten > 0 else { return }
         let file = try FileSystem.open(path, .create)
-        var bytes = [UInt8](repeating: 0, count: unwritten * Entry.size)
-        let start = self.entries.count - unwritten
-        bytes.withUnsafeMutableBytes { buffer in
-            for index in 0..<unwritten {
-                self.entries[start + index].store(buffer.baseAddress! + index * Entry.size)
-            }
-        }
         let position = self.persisted * Entry.size
         do throws(IOError) {
-            try FileSystem.writeAll(file, bytes, at: position)
+            try FileSystem.writeAll(file, self.unwrittenBytes, at: position)
         } catch {
             try? FileSystem.truncate(file, to: position)
             throw error

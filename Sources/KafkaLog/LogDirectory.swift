@@ -109,6 +109,8 @@ package final class LogDirectory: Sendable {
     package var id: KafkaUUID { self.properties.directoryID }
     /// The folder was closed cleanly before this start.
     package let wasClean: Bool
+    /// A start was killed when it removed the sign of that, which may still be on the disk.
+    private let isCleanShutdownGoing: Bool
     /// Apache Kafka has written here: the log of its controllers is in the folder.
     package let hasKafkaMetadata: Bool
     /// This start made the file `.lock`.
@@ -122,15 +124,17 @@ package final class LogDirectory: Sendable {
     package let absolutePath: String
 
     static let cleanShutdown = ".kafka_cleanshutdown"
+    static let cleanShutdownGoing = ".kafka_cleanshutdown.deleted"
     static let recoveryPoints = "recovery-point-offset-checkpoint"
     static let logStartOffsets = "log-start-offset-checkpoint"
     static let logStartOffsetsCopy = "ottla-log-start-offsets"
     static let highWatermarks = "replication-offset-checkpoint"
 
     private init(
-        path: String, properties: MetaProperties, wasClean: Bool, hasKafkaMetadata: Bool, lock: LogFile?,
-        isLockNew: Bool, failure: IOError? = nil
+        path: String, properties: MetaProperties, wasClean: Bool, isCleanShutdownGoing: Bool = false,
+        hasKafkaMetadata: Bool, lock: LogFile?, isLockNew: Bool, failure: IOError? = nil
     ) {
+        self.isCleanShutdownGoing = isCleanShutdownGoing
         self.failureState = Mutex(failure)
         self.absolutePath = Self.absolute(path)
         self.path = path
@@ -184,7 +188,10 @@ package final class LogDirectory: Sendable {
     ) throws(LogDirectoryError) -> LogDirectory {
         // First what changes nothing: a folder that is not ours is left as it is.
         let found = try MetaProperties.read(path)
-        let hasKafkaMetadata = FileSystem.exists(path + "/" + KafkaFolder.metadataLog)
+        let hasKafkaMetadata: Bool
+        do throws(IOError) { hasKafkaMetadata = try FileSystem.exists(path + "/" + KafkaFolder.metadataLog) } catch {
+            throw .io(path, error)
+        }
         if hasKafkaMetadata, found == nil {
             throw .damagedMetaProperties(path, "missing, though the folder has \(KafkaFolder.metadataLog)")
         }
@@ -198,10 +205,11 @@ package final class LogDirectory: Sendable {
             try FileSystem.makeDirectories(path)
             guard FileSystem.isWritable(path) else { throw IOError(.open, path) }
             let lockPath = path + "/.lock"
-            let isLockNew = !FileSystem.exists(lockPath)
+            let isLockNew = try !FileSystem.exists(lockPath)
             let lock = try FileSystem.open(lockPath, .create)
             guard try FileSystem.lock(lock, path: lockPath) else { throw IOError(.lock, path, code: EAGAIN) }
-            let wasClean = FileSystem.exists(path + "/" + Self.cleanShutdown)
+            let wasClean = try FileSystem.exists(path + "/" + Self.cleanShutdown)
+            let isGoing = try FileSystem.exists(path + "/" + Self.cleanShutdownGoing)
             var properties =
                 found
                 ?? MetaProperties(
@@ -211,8 +219,8 @@ package final class LogDirectory: Sendable {
                 if !hasKafkaMetadata { try properties.write(path) }
             }
             return LogDirectory(
-                path: path, properties: properties, wasClean: wasClean, hasKafkaMetadata: hasKafkaMetadata, lock: lock,
-                isLockNew: isLockNew)
+                path: path, properties: properties, wasClean: wasClean, isCleanShutdownGoing: isGoing,
+                hasKafkaMetadata: hasKafkaMetadata, lock: lock, isLockNew: isLockNew)
         } catch {
             switch (error.call, error.code) {
             case (.lock, EAGAIN): throw .inUse(path)
@@ -230,22 +238,27 @@ package final class LogDirectory: Sendable {
 
     // MARK: clean shutdown
 
-    /// The nonce that the clean shutdown left, if Ottla did it.
-    func cleanShutdownNonce() -> String? {
-        guard let bytes = try? FileSystem.contents(self.path + "/" + Self.cleanShutdown, limit: 4096) else {
-            return nil
-        }
+    /// The nonce that the clean shutdown left, if Ottla did it. One that cannot be read is an error: it would pass for Kafka's.
+    func cleanShutdownNonce() throws(IOError) -> String? {
+        guard let bytes = try FileSystem.contents(self.path + "/" + Self.cleanShutdown, limit: 4096) else { return nil }
         let text = String(decoding: bytes, as: UTF8.self)
         guard let key = text.range(ofText: "\"ottla\":\"") else { return nil }
         return String(text[key...].prefix { $0 != "\"" })
     }
 
     /// - Parameter durable: on disk when it returns. After a power cut the folder must not look as if it had been closed
-    ///   cleanly, with what was written since.
+    ///   cleanly, with what was written since. A start that is killed before leaves the sign under another name, by which the
+    ///   next one knows.
     func removeCleanShutdown(durable: Bool) throws(IOError) {
-        guard self.wasClean else { return }
-        try FileSystem.unlink(self.path + "/" + Self.cleanShutdown)
-        if durable { try FileSystem.syncDirectory(self.path) }
+        if durable || self.isCleanShutdownGoing {
+            let going = self.path + "/" + Self.cleanShutdownGoing
+            if self.wasClean { try FileSystem.rename(self.path + "/" + Self.cleanShutdown, to: going) }
+            guard self.wasClean || self.isCleanShutdownGoing else { return }
+            try FileSystem.syncDirectory(self.path)
+            try FileSystem.unlink(going)
+        } else if self.wasClean {
+            try FileSystem.unlink(self.path + "/" + Self.cleanShutdown)
+        }
     }
 
     func writeCleanShutdown(nonce: String) throws(IOError) {
@@ -269,7 +282,8 @@ package final class LogDirectory: Sendable {
     /// Where logs start. Kafka's file has no checksum, and a flipped digit in it would hide records or bring deleted ones
     /// back: a copy of our own with one, written first, counts before it. Not where Kafka closed the folder last.
     func readLogStartOffsets() throws(IOError) -> [TopicPartition: Int64] {
-        if !self.wasClean || self.cleanShutdownNonce() != nil,
+        let nonce = self.wasClean ? try self.cleanShutdownNonce() : ""
+        if nonce != nil,
             let bytes = try FileSystem.contents(self.path + "/" + Self.logStartOffsetsCopy),
             let offsets = Checkpoint.decodeOffsets(withSum: bytes)
         {

@@ -37,6 +37,8 @@ struct LogLoader {
             let base = max(0, self.hints.logStartOffset)
             _ = try FileSystem.open(self.folder.path(base, .log), .create)
             self.segments = [(base, 0)]
+            // From now on the file's name alone says where the log starts.
+            if base > 0 { try FileSystem.syncDirectory(self.folder.path) }
         }
         if let epochs = try self.folder.readLeaderEpochs() { self.epochs = epochs }
 
@@ -52,7 +54,8 @@ struct LogLoader {
             self.producers = try self.replayProducers(segments: self.segments, upTo: end)
         } else {
             (active, logEnd) = try self.recover()
-            // An earlier start may have cut and dropped the same, and have been killed before that was on disk.
+            // An earlier start may have cut and dropped the same, and have been killed before that was on disk. One that cut
+            // off everything left a byte until it was.
             if logEnd > 0 {
                 try FileSystem.sync(active.openFile(self.folder))
                 try FileSystem.syncDirectory(self.folder.path)
@@ -79,6 +82,7 @@ struct LogLoader {
                 baseOffset: self.segments[index].base, size: self.segments[index].size,
                 nextOffset: self.segments[index + 1].base, folder: self.folder)
         }
+        self.report.endsEarly = logEnd < self.hints.recoveryPoint
         // Not raised to the log's start, of which a power cut might know nothing.
         let recoveryPoint = self.hints.isClean ? logEnd : min(self.hints.recoveryPoint, logEnd)
         var state = PartitionLog.State(
@@ -105,6 +109,8 @@ struct LogLoader {
         self.epochs.removeAll()
         _ = try FileSystem.open(self.folder.path(offset, .log), .create)
         self.segments = [(offset, 0)]
+        // From now on the file's name alone says where the log starts.
+        try FileSystem.syncDirectory(self.folder.path)
         return ActiveSegment(baseOffset: offset, createdMs: self.now)
     }
 
@@ -127,12 +133,7 @@ struct LogLoader {
             self.segments.append((offset, status.size))
         }
         self.segments.sort { $0.base < $1.base }
-        // Left by a roll that failed; or a power cut took what was in it, and the log ends before it.
-        for segment in self.segments.dropLast() where segment.size == 0 {
-            try FileSystem.unlink(self.folder.path(segment.base, .log))
-            bases.remove(segment.base)
-        }
-        self.segments.removeAll { $0.size == 0 && !bases.contains($0.base) }
+        try self.dropEmptySegments(&bases)
         self.snapshots.sort()
         for name in names {
             // An index without its log.
@@ -141,6 +142,52 @@ struct LogLoader {
             else { continue }
             try FileSystem.unlink(self.folder.path + "/" + name)
         }
+    }
+
+    /// Files that a roll that failed has left, or of which a power cut took all, and the log ends before them. Not the
+    /// first, which tells where the log begins.
+    private mutating func dropEmptySegments(_ bases: inout Set<Int64>) throws(IOError) {
+        var dropped: Set<Int64> = []
+        var kept: Int?
+        for index in self.segments.indices {
+            let (base, size) = self.segments[index]
+            let isLast = index == self.segments.count - 1
+            let staysEmpty =
+                if let kept {
+                    isLast ? try self.endOffset(of: kept) <= base : false
+                } else {
+                    isLast || self.segments[index + 1].base > self.hints.logStartOffset
+                }
+            if size > 0 || staysEmpty {
+                kept = index
+                continue
+            }
+            try FileSystem.unlink(self.folder.path(base, .log))
+            dropped.insert(base)
+        }
+        bases.subtract(dropped)
+        self.segments.removeAll { dropped.contains($0.base) }
+    }
+
+    /// Where a segment's last batch ends, as far as it can be told by headers.
+    private func endOffset(of index: Int) throws(IOError) -> Int64 {
+        let segment = self.segments[index]
+        let view = SegmentView(
+            baseOffset: segment.base, file: try FileSystem.open(self.folder.path(segment.base, .log), .read),
+            end: segment.size, offsetIndex: nil, timeIndex: nil)
+        var from = 0
+        let path = self.folder.path(segment.base, .index)
+        if let size = try FileSystem.status(path)?.size {
+            let offsets = IndexFile<OffsetIndexEntry>(
+                file: try FileSystem.open(path, .read), count: size / OffsetIndexEntry.size)
+            if let last = try offsets.entry(offsets.count - 1), try view.agrees(last) { from = Int(last.position) }
+        }
+        var end = segment.base
+        _ = try view.walk(from: from) { _, header in
+            end = header.lastOffset + 1
+            return true
+        }
+        return end
     }
 
     // MARK: by a mark
@@ -178,7 +225,10 @@ struct LogLoader {
         }
         self.epochs.truncateFromEnd(mark.logEndOffset)
         var segment = ActiveSegment(resuming: mark, createdMs: self.now, file: trusted.file)
-        if try self.areIndexesOf(mark, fileSize: self.segments[trusted.index].size),
+        if self.isSettled(trusted.index) {
+            // Nothing is added to them.
+            segment.areIndexFilesChecked = false
+        } else if try self.areIndexesOf(mark, fileSize: self.segments[trusted.index].size),
             try self.cutIndex(mark.segmentBase, .index, OffsetIndexEntry.size * mark.offsetIndexCount),
             try self.cutIndex(mark.segmentBase, .timeindex, TimeIndexEntry.size * mark.timeIndexCount),
             try self.cutIndex(mark.segmentBase, .txnindex, AbortedTransaction.size * mark.transactionIndexCount),
@@ -190,6 +240,12 @@ struct LogLoader {
         }
         var next = mark.logEndOffset
         return try self.readOn(from: trusted.index, segment, &next)
+    }
+
+    /// Whether a segment was sealed and then synced, with its indexes, which are complete: nobody would sync again what was
+    /// done to them now, and a power cut might leave a part of it.
+    private func isSettled(_ index: Int) -> Bool {
+        index + 1 < self.segments.count && self.segments[index + 1].base <= self.hints.recoveryPoint
     }
 
     /// Whether the entries that a mark counts are of the batches before it. Since then the files may have been made anew,
@@ -261,7 +317,7 @@ struct LogLoader {
         let file = try segment.openFile(self.folder)
         let indexPath = self.folder.path(last.base, .index)
         let timesPath = self.folder.path(last.base, .timeindex)
-        if last.size <= self.config.indexIntervalBytes, !FileSystem.exists(indexPath) {
+        if last.size <= self.config.indexIntervalBytes, try !FileSystem.exists(indexPath) {
             // Nothing in it has an entry yet, and Ottla makes the file with the first.
             _ = try FileSystem.open(indexPath, .create)
         }
@@ -337,9 +393,7 @@ struct LogLoader {
                 self.report.bytesScanned += segment.size - from
                 segment.writtenBack = segment.size
                 if !isWhole {
-                    try FileSystem.truncate(file, to: segment.size)
-                    // Else a power cut could bring it back behind what is appended now.
-                    try FileSystem.sync(file)
+                    try self.cut(file, to: segment.size, after: index)
                     self.report.bytesCut += size - segment.size
                     self.notices.append(
                         "\(PartitionFolder.name(segment.baseOffset)).log is cut from \(size) to \(segment.size) bytes: "
@@ -347,12 +401,13 @@ struct LogLoader {
                 }
             }
             self.segments[index].size = segment.size
+            if !isWhole, self.isSettled(index) { segment = try self.reindex(segment, upTo: segment.size) }
             if !isWhole || index == self.segments.count - 1 {
                 try self.dropSegments(after: index)
                 try self.dropSnapshots(after: next)
                 return (segment, next)
             }
-            try segment.seal(self.folder)
+            if !self.isSettled(index) { try segment.seal(self.folder) }
             index += 1
             let base = self.segments[index].base
             // A power cut may take what was not synced from the end of a segment and leave the one after it.
@@ -366,6 +421,22 @@ struct LogLoader {
             try SegmentRecovery.removeAllIndexes(base, self.folder)
             segment = ActiveSegment(baseOffset: base, createdMs: self.now)
         }
+    }
+
+    /// Cuts off what is not whole, in a segment and behind it. On disk when it returns: else a power cut could bring it back
+    /// behind what is appended now. A start that is killed in between leaves something to be cut, so that the next one
+    /// syncs too.
+    private mutating func cut(_ file: LogFile, to size: Int, after index: Int) throws(IOError) {
+        if index + 1 < self.segments.count {
+            try self.dropSegments(after: index)
+        } else {
+            try FileSystem.syncDirectory(self.folder.path)
+        }
+        try FileSystem.truncate(file, to: max(size, 1))
+        try FileSystem.sync(file)
+        guard size == 0 else { return }
+        try FileSystem.truncate(file, to: 0)
+        try FileSystem.sync(file)
     }
 
     private mutating func scan(

@@ -106,6 +106,8 @@ extension LogManager {
                 let part = try self.load(directory, index, now, topicID, config)
                 report.add(part)
             } catch {
+                // What was not on disk yet may be lost: the next start of this boot must read what there is.
+                if error.call == .sync { try? directory.marks.invalidate() }
                 guard index > 0, error.meaning != .full, error.meaning != .other else {
                     throw .io(directory.path, error)
                 }
@@ -124,7 +126,7 @@ extension LogManager {
         let contents = try self.readings.withLock { $0.removeValue(forKey: index) }?.finish() ?? FolderContents()
         for path in contents.deleted { self.environment.trash.add(path, isDirectory: true, dueMs: now) }
         for future in contents.futures { self.foundFuture(future.partition, future.path, in: index) }
-        let loading = FolderLoading(self, directory, index, contents, now, knownTopicID, config)
+        let loading = try FolderLoading(self, directory, index, contents, now, knownTopicID, config)
         let work = LoadWork(contents.topics, name: directory.path, report: self.environment.report)
         Threads.run(min(self.configuration.recoveryThreadsPerDirectory, contents.partitionCount)) {
             while let (some, ofTopic) = work.next() {
@@ -154,9 +156,11 @@ extension LogManager {
             }
         }
         let report = try work.result()
+        // What is appended now must not count as synced after a power cut.
+        if report.endEarly > 0 { try self.checkpoint(index) }
         // From now on this start's marks count; only then may the sign of the last shutdown go.
         if loading.areMarksValid, BootMarks.canGoOn(with: contents.marks, bootID: self.bootID) {
-            try directory.marks.goOn(with: contents.marks, bootID: self.bootID)
+            try directory.marks.goOn(with: contents.marks, bootID: self.bootID, wasClean: directory.wasClean)
             try directory.removeCleanShutdown(durable: false)
         } else {
             try self.rewriteMarks(index, nonce: "", durable: false, withoutIndexWrites: true)
@@ -183,7 +187,7 @@ extension LogManager {
             _ manager: LogManager, _ directory: LogDirectory, _ index: Int, _ contents: FolderContents, _ now: Int64,
             _ topicID: @escaping @Sendable (String) -> KafkaUUID?,
             _ config: @escaping @Sendable (String, KafkaUUID?) -> LogConfig
-        ) {
+        ) throws(IOError) {
             self.manager = manager
             self.directory = directory
             self.contents = contents
@@ -191,7 +195,7 @@ extension LogManager {
             self.topicID = topicID
             self.config = config
             let marks = contents.marks
-            let nonce = directory.wasClean ? directory.cleanShutdownNonce() : nil
+            let nonce = directory.wasClean ? try directory.cleanShutdownNonce() : nil
             self.isSameBoot = !manager.bootID.isEmpty && marks.bootID == manager.bootID
             self.areMarksValid = self.isSameBoot || (nonce != nil && nonce == marks.nonce)
             // Ours goes with our marks; Kafka's has no nonce.
@@ -260,6 +264,7 @@ extension LogManager {
                 hints: hints, now: self.now)
             report.bytesScanned += Int64(opened.bytesScanned)
             report.bytesCut += Int64(opened.bytesCut)
+            if opened.endsEarly { report.endEarly += 1 }
             return log
         }
 
@@ -330,7 +335,10 @@ extension LogManager {
                 + "\(report.bytesScanned) bytes read after \(now &- state.began) ms"
         }
 
-        func failed(_ error: IOError) { self.state.withLock { $0.failure = error } }
+        func failed(_ error: IOError) {
+            // Of a failed sync the caller must hear, whatever else fails.
+            self.state.withLock { if $0.failure?.call != .sync { $0.failure = error } }
+        }
 
         func result() throws(IOError) -> LoadReport {
             let state = self.state.withLock { $0 }
@@ -346,6 +354,7 @@ extension LogManager.LoadReport {
         self.bytesScanned += other.bytesScanned
         self.bytesCut += other.bytesCut
         self.foldersRead += other.foldersRead
+        self.endEarly += other.endEarly
     }
 }
 

@@ -99,10 +99,12 @@ extension LogManager {
 
     /// Notes for each partition that has changed what is valid of it now. Blocks.
     /// - Parameter lazily: leaves out those that have changed little, for a few rounds.
-    package func writeMarks(lazily: Bool = false) {
+    /// - Returns: false where something could not be written.
+    @discardableResult
+    package func writeMarks(lazily: Bool = false) -> Bool {
         let changed = self.takeChanged()
-        self.writeMarks(changed, lazily: lazily)
-        self.putBack(changed)
+        defer { self.putBack(changed) }
+        return self.writeMarks(changed, lazily: lazily)
     }
 
     private func takeChanged() -> [PartitionLog] {
@@ -116,13 +118,15 @@ extension LogManager {
         if !stay.isEmpty { self.environment.changes.add(stay) }
     }
 
-    private func writeMarks(_ logs: [PartitionLog], lazily: Bool) {
-        guard !logs.isEmpty else { return }
+    @discardableResult
+    private func writeMarks(_ logs: [PartitionLog], lazily: Bool) -> Bool {
+        guard !logs.isEmpty else { return true }
         var lazyBytes = lazily ? PartitionLog.lazyMarkBytes : 0
         if lazily, logs.reduce(0, { $0 + $1.unmarkedBytes }) > Self.unmarkedLimit {
             lazyBytes = Self.lazyBytesAboveLimit
         }
         var taken = [TakenMarks](repeating: TakenMarks(), count: self.directories.count)
+        var areWritten = true
         var failures = 0
         var failure: (partition: TopicPartition, error: IOError)?
         for log in logs {
@@ -138,7 +142,7 @@ extension LogManager {
             }
             // The making of index files may take long; what is done counts.
             if taken[index].marks.count == 100 {
-                self.append(taken[index], index)
+                areWritten = self.append(taken[index], index) && areWritten
                 taken[index] = TakenMarks()
             }
         }
@@ -147,7 +151,10 @@ extension LogManager {
             self.report(
                 failure.error, "no marks of \(failures) partitions, such as \(failure.partition): \(failure.error)")
         }
-        for index in taken.indices where !taken[index].marks.isEmpty { self.append(taken[index], index) }
+        for index in taken.indices where !taken[index].marks.isEmpty {
+            areWritten = self.append(taken[index], index) && areWritten
+        }
+        return areWritten && failures == 0
     }
 
     /// Marks, and the lists of segments that are new with them.
@@ -171,14 +178,16 @@ extension LogManager {
         for log in some { log.verifyInBackground() }
     }
 
-    private func append(_ taken: TakenMarks, _ index: Int) {
+    private func append(_ taken: TakenMarks, _ index: Int) -> Bool {
         do throws(IOError) {
             if try self.directories[index].marks.append(taken.marks, taken.lists) {
                 try self.rewriteMarks(index, nonce: "", durable: false)
             }
+            return true
         } catch {
             self.environment.storageFailed(error, self.directories[index].path)
             self.report(error, "\(BootMarks.name): \(error)")
+            return false
         }
     }
 

@@ -48,13 +48,17 @@ extension LogManager {
                 if syncsAtOnce { try FileSystem.syncFileSystem(of: self.directories[index].path) }
                 if self.needsCheckpoint.load(ordering: .acquiring) { try self.checkpoint(index) }
                 let nonce = hex(FileSystem.random64())
-                self.writeMarks()
-                if try !self.directories[index].marks.seal(bootID: self.bootID, nonce: nonce) {
+                let isSealed =
+                    self.writeMarks()
+                    ? try self.directories[index].marks.seal(bootID: self.bootID, nonce: nonce) : false
+                if !isSealed {
                     try self.rewriteMarks(index, nonce: nonce, durable: true)
                 }
                 try self.directories[index].writeCleanShutdown(nonce: nonce)
             } catch {
                 isClean = false
+                // What a sync could not bring to the disk is not to be believed.
+                if error.call == .sync { try? self.directories[index].marks.invalidate() }
                 self.environment.report(LogNotice(level: .error, message: "shutdown: \(error)"))
             }
         }

@@ -69,7 +69,10 @@ struct PartitionFolder: Sendable {
         return ProducerSnapshot.decode(bytes)
     }
 
-    func writeSnapshot(_ offset: Int64, _ producers: [Int64: ProducerStateEntry]) throws(IOError) {
-        try FileSystem.replace(self.path(offset, .snapshot), with: ProducerSnapshot.encode(producers), durable: false)
+    /// One that is not durable may be torn after a power cut; what it says is read from the log then.
+    func writeSnapshot(
+        _ offset: Int64, _ producers: [Int64: ProducerStateEntry], durable: Bool = false
+    ) throws(IOError) {
+        try FileSystem.replace(self.path(offset, .snapshot), with: ProducerSnapshot.encode(producers), durable: durable)
     }
 }

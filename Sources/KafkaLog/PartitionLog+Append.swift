@@ -210,7 +210,7 @@ extension PartitionLog {
     }
 
     /// Removes what a failed write left behind the last whole batch.
-    private func cutOffFailedWrite(_ state: inout State) throws(IOError) {
+    func cutOffFailedWrite(_ state: inout State) throws(IOError) {
         let file = try state.active.openFile(self.folder)
         try FileSystem.truncate(file, to: state.active.size)
         state.mustTruncate = false

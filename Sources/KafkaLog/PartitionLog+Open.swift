@@ -24,6 +24,8 @@ struct OpenHints: Sendable {
 struct OpenReport: Sendable {
     var bytesScanned = 0
     var bytesCut = 0
+    /// It was damaged, and ends before what was on disk.
+    var endsEarly = false
 }
 
 extension PartitionLog {
@@ -33,7 +35,7 @@ extension PartitionLog {
         environment: LogEnvironment, now: Int64
     ) throws(IOError) -> PartitionLog {
         var hints = OpenHints(isClean: true)
-        if FileSystem.exists(folder.path) {
+        if try FileSystem.exists(folder.path) {
             // Made by a creation that was cut short, or left by a deletion that failed: not to be taken for another topic's.
             let found = try folder.readTopicID()
             let isEmpty = try FileSystem.list(folder.path).isEmpty
@@ -98,6 +100,9 @@ extension PartitionLog {
     /// - Parameter isSyncedLater: everything is written, and the caller syncs the file system.
     package func close(isSyncedLater: Bool = false) throws(IOError) {
         if self.closeUnchanged() { return }
+        try self.state.withLock { state throws(IOError) in
+            if state.mustTruncate, state.status == .open { try self.cutOffFailedWrite(&state) }
+        }
         // Kafka's look-ups by time need an entry for the newest timestamp at the end of a closed segment.
         self.state.withLock { $0.active.addTimeIndexEntry() }
         try self.flush(upTo: .max, isSyncedLater: isSyncedLater)
@@ -109,8 +114,8 @@ extension PartitionLog {
         let (offset, producers, needsSnapshot) = self.state.withLock { state in
             (state.logEndOffset, state.producers.producers, state.logEndOffset > 0)
         }
-        if needsSnapshot && !FileSystem.exists(self.folder.path(offset, .snapshot)) {
-            try self.folder.writeSnapshot(offset, producers)
+        if needsSnapshot, try !FileSystem.exists(self.folder.path(offset, .snapshot)) {
+            try self.folder.writeSnapshot(offset, producers, durable: !isSyncedLater)
             self.removeOldSnapshots()
         }
         var hasNextSegment = false

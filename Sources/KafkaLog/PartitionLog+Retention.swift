@@ -43,8 +43,21 @@ extension PartitionLog {
             return state.removeOldest(count)
         }
         if let rolled { self.finish(rolled) }
-        self.discard(deleted, now: now, delayMs: config.fileDeleteDelayMs)
-        return deleted.count
+        let count = self.discard(deleted, now: now, delayMs: config.fileDeleteDelayMs)
+        if count < deleted.count { self.putBack(Array(deleted[count...])) }
+        return count
+    }
+
+    /// Segments whose files stay: else the next start would find them again, or what a later pass left of them, with a
+    /// hole behind. They lie before the log's start, and the next pass tries again.
+    private func putBack(_ segments: [SealedSegment]) {
+        self.state.withLock { state in
+            let first = state.sealed.first?.baseOffset ?? state.active.baseOffset
+            guard state.status == .open, segments.last?.nextOffset == first else { return }
+            // Where that cannot be noted: what is noted since the list was changed is that it is not known.
+            try? self.segmentsChange(&state)
+            state.sealed.insert(contentsOf: segments, at: 0)
+        }
     }
 
     private func isExpired(_ segment: SealedSegment, _ config: LogConfig, _ now: Int64) throws(IOError) -> Bool {
@@ -92,14 +105,19 @@ extension PartitionLog {
     }
 
     /// Renames the files and leaves them to the trash. Reads in flight keep what they have open.
-    func discard(_ segments: [SealedSegment], now: Int64, delayMs: Int64) {
+    /// - Returns: of how many segments the files are gone.
+    private func discard(_ segments: [SealedSegment], now: Int64, delayMs: Int64) -> Int {
         for segment in segments {
             self.environment.segmentCache.remove(segment)
         }
-        for segment in segments {
-            // Were one of the newer ones to go, the next start would find a hole behind the one that stays.
-            guard self.discardFiles(of: segment.baseOffset, now: now, delayMs: delayMs) else { break }
+        var count = 0
+        // Were one of the newer ones to go, the next start would find a hole behind the one that stays.
+        while count < segments.count,
+            self.discardFiles(of: segments[count].baseOffset, now: now, delayMs: delayMs)
+        {
+            count += 1
         }
+        let segments = segments[..<count]
         // Before a checkpoint leaves out where the log starts, as its first file says so: after a power cut the files
         // might be there again, with all that was deleted.
         if !segments.isEmpty {
@@ -112,6 +130,7 @@ extension PartitionLog {
                 .info,
                 "deleted \(segments.count) segment(s), offsets \(segments[0].baseOffset) to \(last.nextOffset - 1)")
         }
+        return count
     }
 
     /// - Returns: false where the log's file stays.

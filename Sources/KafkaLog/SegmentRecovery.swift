@@ -63,11 +63,11 @@ enum SegmentRecovery {
         return batch.header.maxTimestamp == last.timestamp
     }
 
-    /// Writes both index files from the headers of the batches.
+    /// Writes both index files of a sealed segment from the headers of the batches. Each is whole and on disk when it gets
+    /// its name: nobody syncs them later, and where a part of one is missing can hardly be seen.
     static func rebuildIndexes(
         _ view: SegmentView, folder: PartitionFolder, interval: Int = LogConfig().indexIntervalBytes
     ) throws(IOError) {
-        try self.removeIndexes(view.baseOffset, folder)
         var segment = ActiveSegment(baseOffset: view.baseOffset, createdMs: 0)
         var position = 0
         var nextOffset = view.baseOffset
@@ -87,7 +87,9 @@ enum SegmentRecovery {
             position = max(checker.position, damaged + 1)
             nextOffset = checker.nextOffset
         }
-        try segment.seal(folder)
+        segment.addTimeIndexEntry()
+        try segment.offsetIndex.replace(folder.path(view.baseOffset, .index))
+        try segment.timeIndex.replace(folder.path(view.baseOffset, .timeindex))
     }
 
     static func removeIndexes(_ baseOffset: Int64, _ folder: PartitionFolder) throws(IOError) {

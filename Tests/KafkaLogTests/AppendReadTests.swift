@@ -118,14 +118,14 @@ import Testing
         let log = try PartitionLog.make(self.folder, config: config, background: background)
         while log.sizeInBytes < 1850 { log.append(batch()) }
         background.runAll()
-        #expect(FileSystem.exists(log.path + "/" + PartitionFolder.nextSegment))
+        #expect(try FileSystem.exists(log.path + "/" + PartitionFolder.nextSegment))
         while log.segmentCount == 1 { log.append(batch()) }
-        #expect(!FileSystem.exists(log.path + "/" + PartitionFolder.nextSegment))
+        #expect(try !FileSystem.exists(log.path + "/" + PartitionFolder.nextSegment))
         let end = log.logEndOffset
-        #expect(FileSystem.exists(log.path + "/" + PartitionFolder.name(end - 1) + ".log"))
+        #expect(try FileSystem.exists(log.path + "/" + PartitionFolder.name(end - 1) + ".log"))
         background.runAll()
         #expect(log.recoveryPoint == end - 1)
-        #expect(FileSystem.exists(log.path + "/" + PartitionFolder.name(end - 1) + ".snapshot"))
+        #expect(try FileSystem.exists(log.path + "/" + PartitionFolder.name(end - 1) + ".snapshot"))
         // Without the background a roll makes its own.
         for _ in 0..<60 { log.append(batch()) }
         #expect(log.segmentCount > 2)

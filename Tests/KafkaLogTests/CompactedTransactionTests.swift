@@ -42,7 +42,7 @@ struct CompactedTransactionTests {
         #expect(try self.types(log) == ["4:marker", "5:marker", "6:1", "7:marker", "8:1", "9:marker", "10:2"])
         // In that pass the aborted batches were still met: the index goes on to know of the transaction.
         #expect(try log.abortedTransactions(from: 0, to: 12).get().map(\.firstOffset) == [0])
-        #expect(FileSystem.exists(log.folder.path(0, .txnindex)))
+        #expect(try FileSystem.exists(log.folder.path(0, .txnindex)))
         #expect(try !log.batches()[0].header.hasDeleteHorizon)
         // Now nothing is left of both: they get their horizon.
         try log.clean(now: 2000)
@@ -52,7 +52,7 @@ struct CompactedTransactionTests {
         #expect(try log.batches()[1].header.hasDeleteHorizon)
         #expect(try !log.batches()[3].header.hasDeleteHorizon)
         #expect(try log.abortedTransactions(from: 0, to: 12).get().isEmpty)
-        #expect(!FileSystem.exists(log.folder.path(0, .txnindex)))
+        #expect(try !FileSystem.exists(log.folder.path(0, .txnindex)))
         #expect(marker.records[0].key == ControlRecordType.abort.key)
         try log.clean(now: 2499)
         #expect(try self.types(log).first == "4:marker")

@@ -56,7 +56,7 @@ import Testing
             manager.shutdown()
         }
         let data = self.folder.path + "/data"
-        #expect(FileSystem.exists(data + "/.kafka_cleanshutdown"))
+        #expect(try FileSystem.exists(data + "/.kafka_cleanshutdown"))
         #expect(
             contents(data + "/recovery-point-offset-checkpoint")
                 == Array(("0\n5\n" + (0..<5).map { "a-topic \($0) 20\n" }.joined()).utf8))
@@ -69,7 +69,7 @@ import Testing
         #expect(
             try self.load(manager)
                 == LogManager.LoadReport(partitions: 5, bytesScanned: 0, bytesCut: 0, foldersRead: 5))
-        #expect(!FileSystem.exists(data + "/.kafka_cleanshutdown"))
+        #expect(try !FileSystem.exists(data + "/.kafka_cleanshutdown"))
         try self.check(manager)
     }
 
@@ -186,9 +186,9 @@ import Testing
         let names = try FileSystem.list(self.folder.path + "/data").filter { $0.hasSuffix("-delete") }
         #expect(names.count == 1 && names[0].hasPrefix("a-topic-2."))
         manager.tick(now: 60_009)
-        #expect(FileSystem.exists(self.folder.path + "/data/" + names[0]))
+        #expect(try FileSystem.exists(self.folder.path + "/data/" + names[0]))
         manager.tick(now: 60_010)
-        #expect(!FileSystem.exists(self.folder.path + "/data/" + names[0]))
+        #expect(try !FileSystem.exists(self.folder.path + "/data/" + names[0]))
         // The same name again is another log.
         let again = try manager.create(
             self.partition(2), topicID: KafkaUUID(high: 5, low: 5), config: LogConfig(), now: 0)

@@ -22,7 +22,9 @@ import Testing
             environment: LogEnvironment(background: background), now: 0)
     }
 
-    private func exists(_ log: PartitionLog, _ name: String) -> Bool { FileSystem.exists(log.path + "/" + name) }
+    private func exists(_ log: PartitionLog, _ name: String) -> Bool {
+        (try? FileSystem.exists(log.path + "/" + name)) == true
+    }
 
     /// Bytes on disk, whatever the file's size.
     private func allocated(_ path: String) -> Int {

@@ -79,7 +79,7 @@ struct SwapRecoveryTests {
             try fixture.check(folder, suffix == .log ? fixture.new : fixture.old, "\(suffix) to .swap")
         }
         for base in fixture.bases {
-            for suffix in PartitionFolder.Suffix.segmentSuffixes where FileSystem.exists(files.path(base, suffix)) {
+            for suffix in PartitionFolder.Suffix.segmentSuffixes where try FileSystem.exists(files.path(base, suffix)) {
                 try FileSystem.rename(files.path(base, suffix), to: files.path(base, suffix) + ".deleted")
                 try fixture.check(folder, fixture.new, "\(base) \(suffix) to .deleted")
             }

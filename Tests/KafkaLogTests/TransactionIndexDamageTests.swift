@@ -98,6 +98,6 @@ import Testing
         _ = try log.end(5, committed: true).get()
         try log.roll()
         #expect(try log.committedOffsets() == [0])
-        #expect(!FileSystem.exists(folder.path + "/orders-0/" + TransactionIndexChecks.name))
+        #expect(try !FileSystem.exists(folder.path + "/orders-0/" + TransactionIndexChecks.name))
     }
 }

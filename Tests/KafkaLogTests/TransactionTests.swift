@@ -141,11 +141,11 @@ import Testing
         _ = try log.end(0x0102, committed: true).get()
         log.append(transactionalBatch(producer: ProducerStamp(id: 0x0102, sequence: 1)))
         try log.roll()
-        #expect(!FileSystem.exists(self.folder(folder, 0, .txnindex)))
+        #expect(try !FileSystem.exists(self.folder(folder, 0, .txnindex)))
         _ = try log.end(0x0102, committed: false).get()
         log.append(batch())
         try log.roll()
-        #expect(!FileSystem.exists(self.folder(folder, 0, .txnindex)))
+        #expect(try !FileSystem.exists(self.folder(folder, 0, .txnindex)))
         let expected: [UInt8] =
             [0, 0] + [0, 0, 0, 0, 0, 0, 1, 2] + [0, 0, 0, 0, 0, 0, 0, 2] + [0, 0, 0, 0, 0, 0, 0, 3]
             + [0, 0, 0, 0, 0, 0, 0, 4]
@@ -155,7 +155,7 @@ import Testing
         log.append(batch())
         #expect(log.deleteRecords(before: 5))
         try log.deleteOldSegments(now: 5000)
-        #expect(!FileSystem.exists(self.folder(folder, 3, .txnindex)))
+        #expect(try !FileSystem.exists(self.folder(folder, 3, .txnindex)))
         #expect(try log.allAborted.isEmpty)
     }
 
@@ -197,7 +197,7 @@ import Testing
         try log.truncate(to: 2, now: 2000)
         #expect(log.snapshot.lastStableOffset == 0)
         #expect(try log.allAborted.isEmpty)
-        #expect(!FileSystem.exists(self.folder(folder, 0, .txnindex)))
+        #expect(try !FileSystem.exists(self.folder(folder, 0, .txnindex)))
         try log.truncateFullyAndStart(at: 9, now: 2000)
         #expect(log.snapshot.lastStableOffset == 9)
     }

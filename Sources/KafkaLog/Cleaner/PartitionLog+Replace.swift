@@ -42,7 +42,7 @@ extension PartitionLog {
         for segment in old {
             for suffix in PartitionFolder.Suffix.allCases where suffix != .snapshot || segment.baseOffset != base {
                 let path = self.folder.path(segment.baseOffset, suffix)
-                guard FileSystem.exists(path) else { continue }
+                guard try FileSystem.exists(path) else { continue }
                 try FileSystem.rename(path, to: path + ".deleted")
                 self.environment.trash.add(path + ".deleted", dueMs: now &+ delay)
             }
@@ -90,7 +90,7 @@ enum SwapRecovery {
         if !logs.isEmpty { try FileSystem.syncDirectory(folder.path) }
         for name in swaps where !logs.contains(name) {
             let path = folder.path + "/" + name
-            guard let (base, _) = PartitionFolder.parse(name), FileSystem.exists(folder.path(base, .log)) else {
+            guard let (base, _) = PartitionFolder.parse(name), try FileSystem.exists(folder.path(base, .log)) else {
                 try FileSystem.unlink(path)
                 continue
             }

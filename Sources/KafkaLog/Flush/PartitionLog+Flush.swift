@@ -91,12 +91,11 @@ extension PartitionLog {
                     continue
                 }
                 do throws(IOError) { try FileSystem.syncData(file) } catch {
-                    FileSystem.dropCache(file)
                     throw IOError(error.call, self.folder.path(segment.base, .log), code: error.code)
                 }
                 for suffix in [PartitionFolder.Suffix.index, .timeindex, .txnindex] {
                     let path = self.folder.path(segment.base, suffix)
-                    if FileSystem.exists(path) { try FileSystem.sync(FileSystem.open(path, .readWrite)) }
+                    if try FileSystem.exists(path) { try FileSystem.sync(FileSystem.open(path, .readWrite)) }
                 }
             }
             if !isSyncedLater || plan.epochsChanged {

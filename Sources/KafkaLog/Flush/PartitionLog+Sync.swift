@@ -109,7 +109,6 @@ extension PartitionLog {
                 continue
             }
             do throws(IOError) { try FileSystem.syncData(file) } catch {
-                FileSystem.dropCache(file)
                 throw IOError(error.call, self.folder.path(segment.base, .log), code: error.code)
             }
         }

@@ -106,7 +106,7 @@ extension LogInspection {
 
     private mutating func logForVerification() throws(IOError) -> BatchReader? {
         let path = self.sibling(.log)
-        guard FileSystem.exists(path) else {
+        guard try FileSystem.exists(path) else {
             self.damage("its log, \(path), is not there to compare it with")
             return nil
         }

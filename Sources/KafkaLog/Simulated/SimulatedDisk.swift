@@ -59,6 +59,8 @@
         /// Changes so far.
         package private(set) var changes = 0
         package private(set) var faults = 0
+        /// Those of them that were syncs of files.
+        package private(set) var failedSyncs = 0
         package private(set) var openFiles = 0
 
         private let pageShift: Int
@@ -267,6 +269,7 @@
             guard self.begins(.sync) else {
                 if let file = open.node as? SimulatedFile, !self.isStopped {
                     let error = errno
+                    self.failedSyncs += 1
                     file.failSync(&self.random)
                     errno = error
                 }
