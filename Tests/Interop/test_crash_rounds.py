@@ -54,8 +54,14 @@ KINDS = [
 ]
 
 
+def content(message):
+    """What is remembered of a record: its key, whose it is (nothing of a tombstone), and a hash of the rest."""
+    value = message.value()
+    return message.key(), value and VALUE.unpack_from(value), hash(value)
+
+
 class Kept:
-    """What was acknowledged of one partition: by offset, the key and the value. Guarded by the lock of `Producers`."""
+    """What was acknowledged of one partition, by offset (`content`). Guarded by the lock of `Producers`."""
 
     def __init__(self):
         self.records = {}
@@ -74,6 +80,8 @@ class Producers:
         self.stopping = threading.Event()
         settings = {
             "bootstrap.servers": broker.address, "linger.ms": 2, "message.timeout.ms": 120_000, "log_level": 0,
+            # Otherwise what waits in the client is older than that before it is sent, on a busy machine.
+            "queue.buffering.max.messages": 5000,
             "reconnect.backoff.ms": 10, "reconnect.backoff.max.ms": 60, "retry.backoff.ms": 20,
         }
         self.threads = [
@@ -96,8 +104,7 @@ class Producers:
             with self.lock:
                 kept = self.kept[message.topic(), message.partition()]
                 offset = message.offset()
-                content = (message.key(), message.value())
-                if kept.records.setdefault(offset, content) != content:
+                if kept.records.setdefault(offset, content(message)) != content(message):
                     self.failures.append(f"{message.topic()}-{message.partition()}: offset {offset} given twice")
                 key = message.key()
                 kept.last[key] = max(kept.last.get(key, -1), offset)
@@ -172,7 +179,7 @@ class Checker:
                         continue
                     offset = message.offset()
                     assert offset not in found[key], f"{key}: offset {offset} came twice"
-                    found[key][offset] = (message.key(), message.value())
+                    found[key][offset] = content(message)
                     if offset + 1 >= ends[key]:
                         waiting.discard(key)
         finally:
@@ -214,16 +221,16 @@ class Checker:
         newest = {}
         order = {}
         for offset in sorted(found):
-            record_key, value = found[offset]
+            record_key, origin, _ = found[offset]
             newest[record_key] = offset
             if offset in promised:
                 assert promised[offset] == found[offset], f"{key}: another record at offset {offset}"
-            if value is not None and not compacted:
-                producer, number = VALUE.unpack_from(value)
+            if origin is not None and not compacted:
+                producer, number = origin
                 if KINDS[producer]["enable.idempotence"]:
                     assert number > order.get(producer, -1), f"{key}: producer {producer} repeated or out of order"
                     order[producer] = number
-        for offset, (record_key, value) in promised.items():
+        for offset, (record_key, origin, _) in promised.items():
             if offset < max(begin, start) or offset in found:
                 continue
             if not compacted:
@@ -231,7 +238,7 @@ class Checker:
             # Gone by compaction: something newer of the key is there, or it was a tombstone, or followed by one.
             if offset == last[record_key] and newest.get(record_key, -1) < offset:
                 # Or something newer that was written after the end was asked for, and the cleaner was quick.
-                newer = value is None or self._is_superseded(key, offset, record_key)
+                newer = origin is None or self._is_superseded(key, offset, record_key)
                 assert newer, f"{key}: the last record of {record_key}, at {offset}, is lost"
         with self.producers.lock:
             # What was found right need not be looked for again, but for each key's last.
