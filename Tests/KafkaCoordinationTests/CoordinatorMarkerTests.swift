@@ -51,7 +51,7 @@ import Testing
     }
 
     private func committed(_ coordinator: GroupCoordinator) -> Int64? {
-        coordinator.runtime.withShard(0) { $0.offsets["g"]?["t"]?[0]?.offset } ?? nil
+        coordinator.runtime.withShard(0) { $0.offsets["g", "t", 0]?.offset } ?? nil
     }
 
     @Test func recordsOfATransactionAreOneBatchOfItsProducer() throws {

@@ -221,7 +221,8 @@ extension GroupCoordinatorShard.Request {
     /// Whether a group's own members send it, which keeps them alive.
     fileprivate var isOfMember: Bool {
         switch self {
-        case .joinGroup, .syncGroup, .heartbeat, .leaveGroup, .offsetCommit, .offsetFetch: true
+        case .joinGroup, .syncGroup, .heartbeat, .leaveGroup, .offsetCommit, .transactionalOffsetCommit, .offsetFetch:
+            true
         case .offsetDelete, .describeGroups, .listGroups, .deleteGroups, .topicsDeleted: false
         }
     }

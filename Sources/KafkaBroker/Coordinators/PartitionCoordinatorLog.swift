@@ -49,7 +49,11 @@ extension CoordinatorLoader {
         while offset < end {
             switch log.read(from: offset, maxBytes: bufferBytes, upTo: end, minOneMessage: true) {
             case .failure(let error):
-                return error
+                guard error == .corruptMessage, let damage = log.damage(at: offset), damage.endOffset > offset else {
+                    return error
+                }
+                self.skip(offset..<damage.endOffset, "\(damage.end - damage.start) bytes are damaged")
+                offset = damage.endOffset
             case .success(let read):
                 guard let slice = read.slice else { return nil }
                 if slice.length > buffer.count { buffer = [UInt8](repeating: 0, count: slice.length) }

@@ -55,7 +55,9 @@ extension ClassicGroup {
             }
         } else if origin.apiVersion < Self.firstVersionRequiringMemberID {
             self.addMember(memberID, request, origin, ticket, config, now, &effects)
-        } else if self.pendingJoinMembers.count >= config.maxPendingMembers {
+        } else if self.pendingJoinMembers.count >= config.maxPendingMembers
+            || self.pendingJoinMembers.bytes + PendingMembers.sizeInBytes(of: memberID) > config.maxPendingBytes
+        {
             effects.reply(ticket, .joinGroup(.failure(.groupMaxSizeReached, memberID: "")))
         } else {
             self.pendingJoinMembers.insert(memberID)

@@ -49,7 +49,7 @@ package struct ClassicGroup: Sendable {
     /// Member id by instance id.
     package internal(set) var staticMembers: [String: String] = [:]
     /// Told their id by MEMBER_ID_REQUIRED (KIP-394) and not back yet.
-    package internal(set) var pendingJoinMembers: Set<String> = []
+    package internal(set) var pendingJoinMembers = PendingMembers()
     /// Joined the generation, and have not sent SyncGroup.
     package internal(set) var pendingSyncMembers: Set<String> = []
     /// What the members of a consumer group subscribe to; nil when unknown.

@@ -45,25 +45,3 @@ package struct CommittedOffset: Sendable, Hashable {
         return now.subtractingReportingOverflow(base).partialValue >= retentionMs
     }
 }
-
-/// The offsets of all groups of a shard: by group, topic and partition.
-package struct CommittedOffsets: Sendable {
-    package typealias Topics = [String: [Int32: CommittedOffset]]
-
-    package private(set) var groups: [String: Topics] = [:]
-    package private(set) var count = 0
-
-    package subscript(_ group: String) -> Topics? { self.groups[group] }
-
-    mutating func set(_ group: String, _ topic: String, _ partition: Int32, _ committed: CommittedOffset) {
-        let old = self.groups[group, default: [:]][topic, default: [:]].updateValue(committed, forKey: partition)
-        if old == nil { self.count += 1 }
-    }
-
-    mutating func remove(_ group: String, _ topic: String, _ partition: Int32) {
-        guard self.groups[group]?[topic]?.removeValue(forKey: partition) != nil else { return }
-        self.count -= 1
-        if self.groups[group]?[topic]?.isEmpty == true { self.groups[group]?[topic] = nil }
-        if self.groups[group]?.isEmpty == true { self.groups[group] = nil }
-    }
-}

@@ -22,10 +22,14 @@ package struct GroupCoordinatorConfig: Sendable, Equatable {
     /// Not Kafka's: members that were told an id and have not come back with it, a group. Each lives for its
     /// session timeout, so a client that never comes back could otherwise fill the memory.
     package var maxPendingMembers = 20_000
+    /// Not Kafka's: bytes that those may take. An id of a client with a long name is long too.
+    package var maxPendingBytes = 16 << 20
     /// Not Kafka's: bytes of metadata and assignments that the members of one group may hold.
     package var maxGroupBytes = 256 << 20
     /// Not Kafka's: tombstones that one pass of the expiry writes before it lets others in.
     package var maxExpiredOffsetsAPass = 1_000
+    /// Not Kafka's: and how many offsets it looks at.
+    package var maxOffsetsLookedAtAPass = 20_000
 
     package init() {}
 }

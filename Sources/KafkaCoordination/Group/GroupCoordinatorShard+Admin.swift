@@ -103,14 +103,11 @@ extension GroupCoordinatorShard {
 
     /// Tombstones for all offsets of a group, those of open transactions included.
     private func deleteOffsets(of groupID: String, _ effects: inout GroupEffects) {
-        let committed = self.offsets[groupID] ?? [:]
-        for (topic, partitions) in committed.sorted(by: { $0.key < $1.key }) {
-            for partition in partitions.keys.sorted() {
-                effects.records.append(GroupRecords.offsetCommit(groupID, topic: topic, partition: partition, nil))
-            }
+        for at in self.offsets.partitions(of: groupID) {
+            effects.records.append(GroupRecords.offsetCommit(groupID, topic: at.topic, partition: at.partition, nil))
         }
         for (topic, partition) in self.pendingOffsets.partitions(of: groupID)
-        where committed[topic]?[partition] == nil {
+        where self.offsets[groupID, topic, partition] == nil {
             effects.records.append(GroupRecords.offsetCommit(groupID, topic: topic, partition: partition, nil))
         }
     }

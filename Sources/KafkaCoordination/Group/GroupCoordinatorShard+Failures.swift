@@ -19,6 +19,8 @@ extension GroupCoordinatorShard {
             return .leaveGroup(response)
         case .offsetCommit(let request, _):
             return .offsetCommit(OffsetCommitResponse(refusing: request, error))
+        case .transactionalOffsetCommit(let request, _, _):
+            return .transactionalOffsetCommit(TxnOffsetCommitResponse(refusing: request, error))
         case .offsetFetch(let request, _):
             return .offsetFetch(self.failedFetch(request.groupID, error))
         case .offsetDelete:
@@ -59,12 +61,11 @@ extension GroupCoordinatorShard {
             response.errorCode = error
             return .leaveGroup(response)
         case .offsetCommit(var response):
-            for topic in response.topics.indices {
-                for partition in response.topics[topic].partitions.indices {
-                    response.topics[topic].partitions[partition].errorCode = error
-                }
-            }
+            response.refuse(error)
             return .offsetCommit(response)
+        case .transactionalOffsetCommit(var response):
+            response.refuse(error)
+            return .transactionalOffsetCommit(response)
         case .offsetFetch(let response):
             return .offsetFetch(self.failedFetch(response.groupID, error))
         case .offsetDelete:
@@ -104,24 +105,5 @@ extension GroupCoordinatorShard {
         response.groupID = groupID
         response.errorCode = error
         return response
-    }
-}
-
-extension OffsetCommitResponse {
-    /// The same error for every partition of a commit.
-    package init(refusing request: OffsetCommitRequest, _ error: ErrorCode) {
-        self.init()
-        self.topics = request.topics.map { topic in
-            var response = OffsetCommitResponse.Topic()
-            response.name = topic.name
-            response.topicID = topic.topicID
-            response.partitions = topic.partitions.map { partition in
-                var partitionResponse = OffsetCommitResponse.Partition()
-                partitionResponse.partitionIndex = partition.partitionIndex
-                partitionResponse.errorCode = error
-                return partitionResponse
-            }
-            return response
-        }
     }
 }

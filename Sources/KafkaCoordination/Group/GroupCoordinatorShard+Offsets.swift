@@ -2,72 +2,6 @@ import KafkaMessages
 import KafkaPrimitives
 
 extension GroupCoordinatorShard {
-    // MARK: OffsetCommit
-
-    /// Topics come by name; the id, where it is known, is stored beside the offset.
-    mutating func offsetCommit(
-        _ request: OffsetCommitRequest, _ apiVersion: Int16, _ ticket: ReplyTicket, _ now: CoordinatorTime,
-        _ effects: inout GroupEffects
-    ) {
-        if let error = self.validateCommit(request, apiVersion) {
-            effects.reply(ticket, .offsetCommit(OffsetCommitResponse(refusing: request, error)))
-            return
-        }
-        if let group = self.groups[request.groupID], group.state == .stable || group.state == .preparingRebalance {
-            group.touch(request.memberID, effects: &effects)
-        }
-        let expireTimestampMs: Int64? =
-            request.retentionTimeMs == -1
-            ? nil : now.wallMs.addingReportingOverflow(request.retentionTimeMs).partialValue
-        var response = OffsetCommitResponse()
-        response.topics = request.topics.map { topic in
-            var topicResponse = OffsetCommitResponse.Topic()
-            topicResponse.name = topic.name
-            topicResponse.topicID = topic.topicID
-            topicResponse.partitions = topic.partitions.map { partition in
-                var partitionResponse = OffsetCommitResponse.Partition()
-                partitionResponse.partitionIndex = partition.partitionIndex
-                let metadata = partition.committedMetadata ?? ""
-                if metadata.utf16.count > Int(self.config.offsetMetadataMaxSize) {
-                    partitionResponse.errorCode = .offsetMetadataTooLarge
-                } else {
-                    effects.records.append(
-                        GroupRecords.offsetCommit(
-                            request.groupID, topic: topic.name, partition: partition.partitionIndex,
-                            CommittedOffset(
-                                offset: partition.committedOffset, leaderEpoch: partition.committedLeaderEpoch,
-                                metadata: metadata, commitTimestampMs: now.wallMs,
-                                expireTimestampMs: expireTimestampMs, topicID: topic.topicID)))
-                }
-                return partitionResponse
-            }
-            return topicResponse
-        }
-        effects.reply(ticket, .offsetCommit(response))
-    }
-
-    private func validateCommit(_ request: OffsetCommitRequest, _ apiVersion: Int16) -> ErrorCode? {
-        let generation = request.generationIDOrMemberEpoch
-        if let error = self.refusalOfCommit(request.groupID, generation: generation) { return error }
-        guard let group = self.groups[request.groupID] else {
-            // Without a generation: a program that only stores its offsets here. Its group comes into being.
-            if generation < 0 { return nil }
-            return apiVersion >= 9 ? .groupIDNotFound : .illegalGeneration
-        }
-        if generation < 0 && group.state == .empty { return nil }
-        guard generation >= 0 || !request.memberID.isEmpty || request.groupInstanceID != nil else {
-            // Not a member, and the group has members.
-            return .unknownMemberID
-        }
-        if let error = group.validate(
-            memberID: request.memberID, instanceID: request.groupInstanceID, generation: generation)
-        {
-            return error
-        }
-        // It knows the new generation and commits before it has its assignment: it cannot own a partition.
-        return group.state == .completingRebalance ? .rebalanceInProgress : nil
-    }
-
     // MARK: OffsetFetch
 
     /// Null topics are all topics. A group that is not there has no offsets; that is not an error.
@@ -77,31 +11,32 @@ extension GroupCoordinatorShard {
     ) {
         var response = OffsetFetchResponse.Group()
         response.groupID = request.groupID
-        let committed = self.offsets[request.groupID]
-        let pending = self.pendingOffsets
+        let (offsets, pending) = (self.offsets, self.pendingOffsets)
         func isUnstable(_ topic: String, _ index: Int32) -> Bool {
             requireStable && pending.contains(request.groupID, topic, index)
         }
         if let topics = request.topics {
             response.topics = topics.map { topic in
-                let partitions = committed?[topic.name]
                 var topicResponse = OffsetFetchResponse.Topics()
                 topicResponse.name = topic.name
                 topicResponse.topicID = topic.topicID
                 topicResponse.partitions = topic.partitionIndexes.map { index in
                     if isUnstable(topic.name, index) { return Self.unstable(index) }
-                    return Self.fetched(index, partitions?[index].flatMap { $0.belongs(to: topic.topicID) ? $0 : nil })
+                    let committed = offsets[request.groupID, topic.name, index]
+                    return Self.fetched(index, committed.flatMap { $0.belongs(to: topic.topicID) ? $0 : nil })
                 }
                 return topicResponse
             }
-        } else if let committed {
-            response.topics = committed.sorted { $0.key < $1.key }.map { name, partitions in
-                var topicResponse = OffsetFetchResponse.Topics()
-                topicResponse.name = name
-                topicResponse.partitions = partitions.sorted { $0.key < $1.key }.map { index, committed in
-                    isUnstable(name, index) ? Self.unstable(index) : Self.fetched(index, committed)
+        } else {
+            for at in offsets.partitions(of: request.groupID) {
+                if response.topics.last?.name != at.topic {
+                    var topic = OffsetFetchResponse.Topics()
+                    topic.name = at.topic
+                    response.topics.append(topic)
                 }
-                return topicResponse
+                response.topics[response.topics.count - 1].partitions.append(
+                    isUnstable(at.topic, at.partition)
+                        ? Self.unstable(at.partition) : Self.fetched(at.partition, at.committed))
             }
         }
         effects.readsState = true
@@ -153,7 +88,7 @@ extension GroupCoordinatorShard {
                 partitionResponse.partitionIndex = partition.partitionIndex
                 if isSubscribed {
                     partitionResponse.errorCode = .groupSubscribedToTopic
-                } else if self.offsets[request.groupID]?[topic.name]?[partition.partitionIndex] != nil
+                } else if self.offsets[request.groupID, topic.name, partition.partitionIndex] != nil
                     || self.pendingOffsets.contains(request.groupID, topic.name, partition.partitionIndex)
                 {
                     effects.records.append(
@@ -177,24 +112,14 @@ extension GroupCoordinatorShard {
     mutating func topicsDeleted(
         _ topics: [DeletedTopic], _ ticket: ReplyTicket, _ effects: inout GroupEffects
     ) {
-        var affected: [String] = []
-        for (groupID, committed) in self.offsets.groups where topics.contains(where: { committed[$0.name] != nil }) {
-            affected.append(groupID)
-        }
-        for groupID in affected.sorted() {
-            for topic in topics {
-                let partitions = self.offsets[groupID]?[topic.name] ?? [:]
-                for (partition, offset) in partitions.sorted(by: { $0.key < $1.key })
-                where offset.belongs(to: topic.topicID) {
-                    effects.records.append(
-                        GroupRecords.offsetCommit(groupID, topic: topic.name, partition: partition, nil))
-                }
-            }
-        }
         let names = Set(topics.map(\.name))
+        for (groupID, at) in self.offsets.partitions(ofTopics: names)
+        where topics.contains(where: { $0.name == at.topic && at.committed.belongs(to: $0.topicID) }) {
+            effects.records.append(GroupRecords.offsetCommit(groupID, topic: at.topic, partition: at.partition, nil))
+        }
         for groupID in self.pendingOffsets.groups.sorted() {
             for (topic, partition) in self.pendingOffsets.partitions(of: groupID)
-            where names.contains(topic) && self.offsets[groupID]?[topic]?[partition] == nil {
+            where names.contains(topic) && self.offsets[groupID, topic, partition] == nil {
                 effects.records.append(GroupRecords.offsetCommit(groupID, topic: topic, partition: partition, nil))
             }
         }
@@ -209,9 +134,15 @@ extension GroupCoordinatorShard {
             let others = self.otherGroups.filter { $0.value.kind == .consumer && $0.value.isEmpty }.keys
             self.expirationQueue = (Array(self.groups.keys) + others).sorted(by: >)
         }
-        while effects.records.count < self.config.maxExpiredOffsetsAPass, let groupID = self.expirationQueue.popLast() {
+        var looked = 0
+        while effects.records.count < self.config.maxExpiredOffsetsAPass, looked < self.config.maxOffsetsLookedAtAPass,
+            let groupID = self.expirationQueue.popLast()
+        {
+            looked += 1 + self.offsets.count(of: groupID)
             guard let group = self.groups[groupID] else {
-                if self.otherGroups[groupID]?.isEmpty == true, self.expireSingleOffsets(of: groupID, now, &effects) {
+                if self.otherGroups[groupID]?.isEmpty == true,
+                    self.expireOffsets(of: groupID, now, &effects, base: { $0.commitTimestampMs })
+                {
                     effects.records += OtherGroup.tombstones(ofConsumerGroup: groupID)
                 }
                 continue
@@ -231,58 +162,37 @@ extension GroupCoordinatorShard {
     private func expireOffsets(
         of group: ClassicGroup, _ now: CoordinatorTime, _ effects: inout GroupEffects
     ) -> Bool {
-        guard let committed = self.offsets[group.groupID] else { return !self.pendingOffsets.contains(group.groupID) }
-        // An empty group keeps its offsets for the retention time after its last member left; members keep those
-        // of the topics that they subscribe to; a group without members ever counts from each commit.
-        let countsFromState: Bool
+        let groupID = group.groupID
+        guard self.offsets.contains(groupID) else { return !self.pendingOffsets.contains(groupID) }
+        // A group without members ever, which has no protocol type, counts from each commit; so does one with members, for
+        // topics that they do not subscribe to. An empty one counts from when its last member left.
         if group.protocolType == nil {
-            countsFromState = false
-        } else if group.state == .empty {
-            countsFromState = true
-        } else if group.usesConsumerProtocol && group.subscribedTopics != nil && group.state == .stable {
-            countsFromState = false
-        } else {
-            return false
+            return self.expireOffsets(of: groupID, now, &effects, base: { $0.commitTimestampMs })
         }
-        var allExpired = !self.pendingOffsets.contains(group.groupID)
-        for (topic, partitions) in committed.sorted(by: { $0.key < $1.key }) {
-            if group.isSubscribed(to: topic) {
-                allExpired = false
-                continue
-            }
-            for (partition, offset) in partitions.sorted(by: { $0.key < $1.key })
-            where !self.pendingOffsets.contains(group.groupID, topic, partition) {
-                let base =
-                    countsFromState
-                    ? group.currentStateTimestampMs ?? offset.commitTimestampMs : offset.commitTimestampMs
-                if offset.isExpired(base: base, now: now.wallMs, retentionMs: self.config.offsetsRetentionMs) {
-                    effects.records.append(
-                        GroupRecords.offsetCommit(group.groupID, topic: topic, partition: partition, nil))
-                } else {
-                    allExpired = false
-                }
-            }
+        if group.state == .empty {
+            return self.expireOffsets(
+                of: groupID, now, &effects, isSubscribed: group.isSubscribed,
+                base: { group.currentStateTimestampMs ?? $0.commitTimestampMs })
         }
-        return allExpired
+        guard group.usesConsumerProtocol, group.subscribedTopics != nil, group.state == .stable else { return false }
+        return self.expireOffsets(
+            of: groupID, now, &effects, isSubscribed: group.isSubscribed, base: { $0.commitTimestampMs })
     }
 
-    /// Of an empty consumer group (KIP-848), whose offsets each count from their commit. Returns whether no offset is left.
-    private func expireSingleOffsets(
-        of groupID: String, _ now: CoordinatorTime, _ effects: inout GroupEffects
+    /// Those whose retention is over since `base`, with no transaction that may be about to change them. Returns whether
+    /// no offset is left.
+    private func expireOffsets(
+        of groupID: String, _ now: CoordinatorTime, _ effects: inout GroupEffects,
+        isSubscribed: (_ topic: String) -> Bool = { _ in false }, base: (CommittedOffset) -> Int64
     ) -> Bool {
-        var allExpired = !self.pendingOffsets.contains(groupID)
-        for (topic, partitions) in (self.offsets[groupID] ?? [:]).sorted(by: { $0.key < $1.key }) {
-            for (partition, offset) in partitions.sorted(by: { $0.key < $1.key })
-            where !self.pendingOffsets.contains(groupID, topic, partition) {
-                if offset.isExpired(
-                    base: offset.commitTimestampMs, now: now.wallMs, retentionMs: self.config.offsetsRetentionMs)
-                {
-                    effects.records.append(GroupRecords.offsetCommit(groupID, topic: topic, partition: partition, nil))
-                } else {
-                    allExpired = false
-                }
-            }
+        let expired = self.offsets.partitions(of: groupID) { at in
+            at.committed.isExpired(
+                base: base(at.committed), now: now.wallMs, retentionMs: self.config.offsetsRetentionMs)
+                && !isSubscribed(at.topic) && !self.pendingOffsets.contains(groupID, at.topic, at.partition)
         }
-        return allExpired
+        for at in expired {
+            effects.records.append(GroupRecords.offsetCommit(groupID, topic: at.topic, partition: at.partition, nil))
+        }
+        return expired.count == self.offsets.count(of: groupID) && !self.pendingOffsets.contains(groupID)
     }
 }

@@ -12,6 +12,8 @@ package struct GroupCoordinatorShard: CoordinatorShard {
         case heartbeat(HeartbeatRequest)
         case leaveGroup(LeaveGroupRequest)
         case offsetCommit(OffsetCommitRequest, apiVersion: Int16)
+        /// With the ids of its topics, which the request has not.
+        case transactionalOffsetCommit(TxnOffsetCommitRequest, topicIDs: [String: KafkaUUID], apiVersion: Int16)
         case offsetFetch(OffsetFetchRequest.Group, requireStable: Bool)
         case offsetDelete(OffsetDeleteRequest)
         case describeGroups([String], apiVersion: Int16)
@@ -27,6 +29,7 @@ package struct GroupCoordinatorShard: CoordinatorShard {
         case heartbeat(HeartbeatResponse)
         case leaveGroup(LeaveGroupResponse)
         case offsetCommit(OffsetCommitResponse)
+        case transactionalOffsetCommit(TxnOffsetCommitResponse)
         case offsetFetch(OffsetFetchResponse.Group)
         case offsetDelete(OffsetDeleteResponse)
         case describeGroups([DescribeGroupsResponse.DescribedGroup])
@@ -92,6 +95,8 @@ package struct GroupCoordinatorShard: CoordinatorShard {
         case .syncGroup(let request): self.syncGroup(request, ticket, now, &effects)
         case .leaveGroup(let request): self.leaveGroup(request, ticket, now, &effects)
         case .offsetCommit(let request, let version): self.offsetCommit(request, version, ticket, now, &effects)
+        case .transactionalOffsetCommit(let request, let topicIDs, let version):
+            self.transactionalOffsetCommit(request, topicIDs, version, ticket, now, &effects)
         case .offsetFetch(let request, let requireStable):
             self.offsetFetch(request, requireStable: requireStable, ticket, &effects)
         case .offsetDelete(let request): self.offsetDelete(request, ticket, &effects)
@@ -170,7 +175,17 @@ package struct GroupCoordinatorShard: CoordinatorShard {
 
     /// The only way in which stored state changes, in life as on load.
     package mutating func replay(_ record: CoordinatorRecord, offset: Int64, producerID: Int64?) -> Bool {
-        switch GroupRecords.parse(record) {
+        self.replay(GroupRecords.parse(record), offset: offset, producerID: producerID)
+    }
+
+    package mutating func replay(
+        key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer?, offset: Int64, producerID: Int64?
+    ) -> Bool {
+        self.replay(GroupRecords.parse(key: key, value: value), offset: offset, producerID: producerID)
+    }
+
+    private mutating func replay(_ record: GroupRecords.Parsed, offset: Int64, producerID: Int64?) -> Bool {
+        switch record {
         case .offsetCommit(let groupID, let topic, let partition, let value):
             self.replay(
                 offset: value, groupID, topic, partition, recordOffset: offset, producerID: producerID)

@@ -76,40 +76,35 @@ package enum GroupRecords {
     // MARK: Reading
 
     package static func parse(_ record: CoordinatorRecord) -> Parsed {
-        record.key.withUnsafeBytes { bytes in
-            var reader = ByteReader(bytes)
-            do {
-                let type = try reader.readInt16()
-                switch type {
-                case self.legacyOffsetCommitKeyType, self.offsetCommitKeyType:
-                    let key = try OffsetCommitKey(from: &reader, version: 0)
-                    return .offsetCommit(
-                        group: key.group, topic: key.topic, partition: key.partition,
-                        try self.decodeValue(record.value))
-                case self.groupMetadataKeyType:
-                    let key = try GroupMetadataKey(from: &reader, version: 0)
-                    return .groupMetadata(group: key.group, try self.decodeValue(record.value))
-                default:
-                    return OtherGroup.parse(type, key: &reader, isThere: record.value != nil) ?? .other(type)
-                }
-            } catch {
-                return .malformed("\(error)")
+        record.withUnsafeBytes { self.parse(key: $0, value: $1) }
+    }
+
+    /// In place: a million of them are read at a start.
+    static func parse(key bytes: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer?) -> Parsed {
+        var reader = ByteReader(bytes)
+        do {
+            let type = try reader.readInt16()
+            switch type {
+            case self.legacyOffsetCommitKeyType, self.offsetCommitKeyType:
+                let key = try OffsetCommitKey(from: &reader, version: 0)
+                return .offsetCommit(
+                    group: key.group, topic: key.topic, partition: key.partition, try self.decode(value))
+            case self.groupMetadataKeyType:
+                let key = try GroupMetadataKey(from: &reader, version: 0)
+                return .groupMetadata(group: key.group, try self.decode(value))
+            default:
+                return OtherGroup.parse(type, key: &reader, isThere: value != nil) ?? .other(type)
             }
+        } catch {
+            return .malformed("\(error)")
         }
     }
 
-    private static func decodeValue<Value: KafkaMessage>(_ bytes: [UInt8]?) throws(DecodingError) -> Value? {
+    private static func decode<Value: KafkaMessage>(_ bytes: UnsafeRawBufferPointer?) throws(DecodingError) -> Value? {
         guard let bytes else { return nil }
-        let result = bytes.withUnsafeBytes { bytes -> Result<Value, DecodingError> in
-            var reader = ByteReader(bytes)
-            do throws(DecodingError) {
-                let version = try reader.readInt16()
-                guard Value.validVersions.contains(version) else { return .failure(.unsupportedVersion(version)) }
-                return .success(try Value(from: &reader, version: version))
-            } catch {
-                return .failure(error)
-            }
-        }
-        return try result.get()
+        var reader = ByteReader(bytes)
+        let version = try reader.readInt16()
+        guard Value.validVersions.contains(version) else { throw .unsupportedVersion(version) }
+        return try Value(from: &reader, version: version)
     }
 }

@@ -81,10 +81,11 @@ extension GroupCoordinatorShard {
         return other.kind == .consumer && other.isEmpty ? nil : .inconsistentGroupProtocol
     }
 
-    /// Why a commit without a generation is refused.
-    func refusalOfCommit(_ groupID: String, generation: Int32) -> ErrorCode? {
+    /// Why a commit is refused.
+    /// - Parameter isAnonymousInTransaction: it is a producer's that says nothing of a member.
+    func refusalOfCommit(_ groupID: String, generation: Int32, isAnonymousInTransaction: Bool) -> ErrorCode? {
         guard let other = self.otherGroups[groupID] else { return nil }
         guard other.kind == .consumer else { return .groupIDNotFound }
-        return generation < 0 && other.isEmpty ? nil : .unknownMemberID
+        return generation < 0 && other.isEmpty || isAnonymousInTransaction ? nil : .unknownMemberID
     }
 }

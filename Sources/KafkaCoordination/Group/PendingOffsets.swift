@@ -46,10 +46,8 @@ package struct PendingOffsets: Sendable {
     /// The transaction of a producer has ended: what it had pending.
     mutating func end(_ producerID: Int64) -> CommittedOffsets? {
         guard let offsets = self.producers.removeValue(forKey: producerID) else { return nil }
-        for (group, topics) in offsets.groups {
-            for (topic, partitions) in topics {
-                for partition in partitions.keys { self.forget(group, topic, partition, producerID) }
-            }
+        for group in offsets.groups {
+            for at in offsets.partitions(of: group) { self.forget(group, at.topic, at.partition, producerID) }
         }
         return offsets
     }
@@ -92,11 +90,11 @@ extension GroupCoordinatorShard {
     /// The marker of a transaction: what it committed counts from now on, unless something newer was committed since.
     package mutating func replayEndOfTransaction(producerID: Int64, isCommitted: Bool) {
         guard let ended = self.pendingOffsets.end(producerID), isCommitted else { return }
-        for (group, topics) in ended.groups {
-            for (topic, partitions) in topics {
-                for (partition, committed) in partitions {
-                    let before = self.offsets[group]?[topic]?[partition]?.recordOffset ?? -1
-                    if committed.recordOffset > before { self.offsets.set(group, topic, partition, committed) }
+        for group in ended.groups {
+            for at in ended.partitions(of: group) {
+                let before = self.offsets[group, at.topic, at.partition]?.recordOffset ?? -1
+                if at.committed.recordOffset > before {
+                    self.offsets.set(group, at.topic, at.partition, at.committed)
                 }
             }
         }

@@ -51,13 +51,18 @@ package struct CoordinatorLoader<Shard: CoordinatorShard>: Sendable {
                 }
                 continue
             }
-            let record = CoordinatorRecord(key: Array(key), value: view.value.map(Array.init))
             self.recordCount += 1
             let producerID = header.isTransactional ? header.producerID : nil
-            if !self.shard.replay(record, offset: view.offset, producerID: producerID) {
+            if !self.shard.replay(key: key, value: view.value, offset: view.offset, producerID: producerID) {
                 self.fault(view.offset, "record that cannot be read")
             }
         }
+    }
+
+    /// Offsets that the log cannot give: what they held is lost, and said to be; the rest is loaded.
+    package mutating func skip(_ offsets: Range<Int64>, _ description: String) {
+        self.nextOffset = max(self.nextOffset, offsets.upperBound)
+        self.fault(offsets.lowerBound, "\(description), up to offset \(offsets.upperBound &- 1)")
     }
 
     private mutating func fault(_ offset: Int64, _ description: String) {

@@ -25,6 +25,16 @@ package struct CoordinatorRecord: Hashable, Sendable {
         self.key = key
         self.value = value
     }
+
+    /// Key and value in place.
+    func withUnsafeBytes<Result>(
+        _ body: (UnsafeRawBufferPointer, UnsafeRawBufferPointer?) -> Result
+    ) -> Result {
+        self.key.withUnsafeBytes { key in
+            guard let value = self.value else { return body(key, nil) }
+            return value.withUnsafeBytes { body(key, $0) }
+        }
+    }
 }
 
 /// What a shard wants done. Filled by the shard, carried out by `CoordinatorRuntime`, in this order: records are
@@ -119,6 +129,11 @@ package protocol CoordinatorShard: Sendable {
     /// - Parameter producerID: of a record that is part of a transaction; it counts when the transaction is committed.
     mutating func replay(_ record: CoordinatorRecord, offset: Int64, producerID: Int64?) -> Bool
 
+    /// The same for a record where it lies, as it is loaded; a shard of which many are loaded need not copy them.
+    mutating func replay(
+        key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer?, offset: Int64, producerID: Int64?
+    ) -> Bool
+
     /// A marker in the partition: the producer's transaction has ended.
     mutating func replayEndOfTransaction(producerID: Int64, isCommitted: Bool)
 
@@ -133,6 +148,15 @@ package protocol CoordinatorShard: Sendable {
 
     /// What becomes of a reply whose records are not stored.
     static func failure(of reply: Reply, _ error: ErrorCode) -> Reply
+}
+
+extension CoordinatorShard {
+    package mutating func replay(
+        key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer?, offset: Int64, producerID: Int64?
+    ) -> Bool {
+        let record = CoordinatorRecord(key: Array(key), value: value.map(Array.init))
+        return self.replay(record, offset: offset, producerID: producerID)
+    }
 }
 
 extension CoordinatorShard where WorkResult == Never {

@@ -26,9 +26,11 @@ final class TestBroker {
     }
 
     /// Ends the broker cleanly and starts it again on the same folder (and another port).
-    func restart() throws {
+    /// - Parameter between: done while there is no broker.
+    func restart(_ between: () throws -> Void = {}) throws {
         self.broker.stop()
         self.isRunning = false
+        try between()
         self.broker = try Self.start(self.overrides)
         self.isRunning = true
     }

@@ -1,6 +1,7 @@
 import Foundation
 import KafkaMessages
 import KafkaPrimitives
+import KafkaRecords
 
 @testable import KafkaCoordination
 
@@ -43,6 +44,10 @@ func describe(_ reply: GroupCoordinatorShard.Reply) -> [String] {
         return response.topics.flatMap { topic in
             topic.partitions.map { "OffsetCommit \(topic.name)-\($0.partitionIndex) \($0.errorCode.name)" }
         }
+    case .transactionalOffsetCommit(let response):
+        return response.topics.flatMap { topic in
+            topic.partitions.map { "TxnOffsetCommit \(topic.name)-\($0.partitionIndex) \($0.errorCode.name)" }
+        }
     case .offsetFetch(let response):
         if response.errorCode != .none { return ["OffsetFetch \(response.errorCode.name)"] }
         let lines = response.topics.flatMap { topic in
@@ -79,6 +84,18 @@ func describe(_ reply: GroupCoordinatorShard.Reply) -> [String] {
     }
 }
 
+/// What is part of a transaction begins with its producer.
+func describe(_ record: Record, in batch: RecordBatchHeader) -> String {
+    let key = record.key ?? []
+    let producer = "producer \(batch.producerID)/\(batch.producerEpoch)"
+    if batch.isControl {
+        let type = key.withUnsafeBytes { ControlRecordType(key: $0) }
+        return "\(producer) " + (type == .commit ? "COMMIT" : type == .abort ? "ABORT" : "control record")
+    }
+    let text = describe(GroupRecords.parse(CoordinatorRecord(key: key, value: record.value)))
+    return batch.isTransactional ? "\(producer) \(text)" : text
+}
+
 func describe(_ record: GroupRecords.Parsed) -> String {
     switch record {
     case .otherGroup(let group, let kind, let isThere): "\(kind) group \(group)\(isThere ? "" : " deleted")"
@@ -112,5 +129,5 @@ func describe(_ group: ClassicGroup) -> String {
     return "\(group.groupID) \(group.state.rawValue) generation=\(group.generation)"
         + " protocol=\(group.protocolName ?? "null") [\(members.joined(separator: ", "))]"
         + (group.pendingJoinMembers.isEmpty
-            ? "" : " pending=[\(group.pendingJoinMembers.sorted().joined(separator: ", "))]")
+            ? "" : " pending=[\(group.pendingJoinMembers.sorted.joined(separator: ", "))]")
 }

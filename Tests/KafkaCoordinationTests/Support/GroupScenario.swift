@@ -17,9 +17,9 @@ final class GroupScenario {
     private var nextID: UInt64 = 1
     private var logSeen: Int64 = 0
     private var shown: [String: String] = [:]
-    private let lines = Lines()
+    let lines = Lines()
 
-    private final class Lines: Sendable {
+    final class Lines: Sendable {
         let all = Mutex<[String]>([])
     }
 
@@ -194,6 +194,8 @@ final class GroupScenario {
             builder.append(timestamp: 0, key: record.key, value: record.value)
             var batch = builder.build()
             _ = self.log.append(&batch, recordCount: 1, now: self.now)
+        case "txn-commit": try self.transactionalCommit(command, group, client)
+        case "end-transaction": try self.endTransaction(command)
         case "unload": try self.coordinator.runtime.unload(0)
         case "begin-loading":
             _ = try self.coordinator.runtime.beginLoading(0, epoch: Int32(try command.int("epoch") ?? 1))
@@ -222,6 +224,7 @@ final class GroupScenario {
             case "offsets.retention.check.interval.ms": self.config.offsetsRetentionCheckIntervalMs = value
             case "offset.commit.timeout.ms": self.config.offsetCommitTimeoutMs = value
             case "max-pending-members": self.config.maxPendingMembers = Int(value)
+            case "max-pending-bytes": self.config.maxPendingBytes = Int(value)
             case "max-group-bytes": self.config.maxGroupBytes = Int(value)
             case "max-expired-offsets-a-pass": self.config.maxExpiredOffsetsAPass = Int(value)
             case "max-batch-bytes": self.log = InMemoryLog(maxBatchBytes: Int(value))
@@ -257,7 +260,7 @@ final class GroupScenario {
         try self.perform(.offsetCommit(request, apiVersion: version), client)
     }
 
-    private func perform(_ request: Shard.Request, _ client: String) throws {
+    func perform(_ request: Shard.Request, _ client: String) throws {
         try self.coordinator.perform(request, on: 0, now: self.now) { [lines] reply in
             let text = describe(reply).map(shortenIDs)
             lines.all.withLock { $0 += text.map { "\(client) <- \($0)" } }
@@ -267,14 +270,14 @@ final class GroupScenario {
     // MARK: Words
 
     /// `a-1` for `a-00000000-0000-0000-0000-000000000001`, and back.
-    private func expand(_ name: String) -> String {
+    func expand(_ name: String) -> String {
         guard let dash = name.lastIndex(of: "-"), let number = UInt64(name[name.index(after: dash)...]) else {
             return name
         }
         return "\(name[..<dash])-\(KafkaUUID(high: 0, low: number).javaDescription)"
     }
 
-    private func topicID(_ name: String?) -> KafkaUUID {
+    func topicID(_ name: String?) -> KafkaUUID {
         name.flatMap { UInt64($0) }.map { KafkaUUID(high: 1, low: $0) } ?? .zero
     }
 
@@ -310,14 +313,13 @@ final class GroupScenario {
         }
     }
 
-    private func print(_ line: String, at index: Int? = nil) {
+    func print(_ line: String, at index: Int? = nil) {
         self.lines.all.withLock { $0.insert(line, at: index ?? $0.count) }
     }
 
     private func showLog() throws {
-        for record in try self.log.records(from: self.logSeen) {
-            let parsed = GroupRecords.parse(CoordinatorRecord(key: record.key ?? [], value: record.value))
-            self.print(shortenIDs("log " + describe(parsed)))
+        for batch in try self.log.batchesRead where batch.header.lastOffset >= self.logSeen {
+            for record in batch.records { self.print(shortenIDs("log " + describe(record, in: batch.header))) }
         }
         self.logSeen = self.log.endOffset
     }

@@ -40,6 +40,15 @@ final class InMemoryLog: CoordinatorLog {
     var highWatermark: Int64 { self.state.withLock { $0.highWatermark } }
     var bytes: [UInt8] { self.state.withLock { Array($0.batches.joined()) } }
 
+    var batchesRead: [RecordBatch] {
+        get throws {
+            let scratch = DecompressionScratch()
+            return try self.state.withLock { $0.batches }.map { batch in
+                try batch.withUnsafeBytes { try RecordBatch($0, scratch: scratch) }
+            }
+        }
+    }
+
     func records(from offset: Int64 = 0) throws -> [Record] {
         let scratch = DecompressionScratch()
         return try self.state.withLock { $0.batches }.flatMap { batch in
