@@ -31,7 +31,7 @@ package final class Broker: Sendable {
     private let mailboxes = Mutex<[LoopMailbox<LoopMessage>]>([])
     private let server = Mutex<KafkaServer?>(nil)
     private let addresses = Mutex<[SocketAddress]>([])
-    private let failure = Mutex<(@Sendable (String) -> Void)?>(nil)
+    private let failure = CallbackSlot<String>()
     /// When the last one was logged, and how many were not since.
     private let storageFailures = Mutex<(reportedMs: Int64, silent: Int)>((0, 0))
 
@@ -52,7 +52,7 @@ package final class Broker: Sendable {
         self.syncs = syncs
         self.eventLoops = eventLoops
         self.fetchMaxBytes = Int32(clamping: config.fetchMaxBytes)
-        let wake = WakeHook()
+        let wake = CallbackSlot<Partition>()
         self.groupCoordinator = GroupCoordinatorService(
             config: GroupCoordinatorConfig(config), replicaManager: replicaManager, background: background,
             eventLoop: eventLoops.next(), logger: logger, wake: { wake($0) })
@@ -157,7 +157,7 @@ package final class Broker: Sendable {
 
     /// Called once, with why the broker cannot go on.
     package func onFailure(_ body: @escaping @Sendable (String) -> Void) {
-        self.failure.withLock { $0 = body }
+        self.failure.set(body)
     }
 
     /// A write to a log failed. One line a second: on a full disk every request's does.
@@ -178,8 +178,7 @@ package final class Broker: Sendable {
     }
 
     func fail(_ reason: String) {
-        let body = self.failure.withLock { $0 }
-        body?(reason)
+        self.failure(reason)
     }
 
     /// fetch.max.bytes
@@ -191,15 +190,6 @@ package final class Broker: Sendable {
         self.replicaManager.logManager.update(cleaner: config.logCleaner)
     }
 
-}
-
-/// Lets a part of the broker that is made before it wake those who wait for a partition.
-final class WakeHook: Sendable {
-    private let body = Mutex<(@Sendable (Partition) -> Void)?>(nil)
-
-    func set(_ body: @escaping @Sendable (Partition) -> Void) { self.body.withLock { $0 = body } }
-
-    func callAsFunction(_ partition: Partition) { self.body.withLock { $0 }?(partition) }
 }
 
 /// Why a broker does not start; the text is for its operator.

@@ -5,7 +5,7 @@ import Synchronization
 extension LogManager {
     /// Called once for each data folder that fails, on a background thread, when its partitions have been taken offline.
     package func onFailedFolder(_ body: @escaping @Sendable (FailedFolder) -> Void) {
-        self.failedFolder.withLock { $0 = body }
+        self.failedFolder.set(body)
     }
 
     /// Whether a data folder could not be opened, or has failed since.
@@ -70,7 +70,7 @@ extension LogManager {
                 message: "data folder \(directory.path) has failed: \(error); its \(logs.count) partitions are offline")
         )
         let isFatal = index == 0 || self.directories.allSatisfy { !$0.isOnline }
-        self.failedFolder.withLock { $0 }?(
+        self.failedFolder(
             FailedFolder(
                 path: directory.path, error: error, partitions: logs.map(\.topicPartition), isFatal: isFatal))
     }

@@ -79,7 +79,7 @@ package final class LogManager: Sendable {
     let folderMoves: FolderMoves
     /// See `report`: the wall clock, ms.
     let fullReported = Mutex<Int64>(0)
-    let failedFolder = Mutex<(@Sendable (FailedFolder) -> Void)?>(nil)
+    let failedFolder = CallbackSlot<FailedFolder>()
 
     struct State {
         var logs = LogTable()

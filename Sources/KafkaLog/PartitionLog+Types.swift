@@ -15,13 +15,7 @@ package struct LogNotice: Sendable {
 }
 
 /// Set by who knows all logs.
-final class FileRelief: Sendable {
-    private let body = Mutex<(@Sendable () -> Void)?>(nil)
-
-    func set(_ body: @escaping @Sendable () -> Void) { self.body.withLock { $0 = body } }
-
-    func callAsFunction() { self.body.withLock { $0 }?() }
-}
+typealias FileRelief = CallbackSlot<Void>
 
 /// What the logs of a broker share. A class: each of 100,000 logs holds it with one reference.
 package final class LogEnvironment: Sendable {

@@ -55,14 +55,14 @@ package final class ReadPool: Sendable {
 
     private let threads: BackgroundThreads
     private let state = Mutex(State())
-    private let done = Mutex<(@Sendable (TopicPartition) -> Void)?>(nil)
+    private let done = CallbackSlot<TopicPartition>()
 
     /// Threads are started when there is work for them.
     init(threads: Int = 3) { self.threads = BackgroundThreads(threads: threads) }
 
     /// Called, on one of the pool's threads, each time that something of a partition was read: who waits for it looks
     /// again. (Looks first where it began to wait after it was told to.)
-    package func onDone(_ body: @escaping @Sendable (TopicPartition) -> Void) { self.done.withLock { $0 = body } }
+    package func onDone(_ body: @escaping @Sendable (TopicPartition) -> Void) { self.done.set(body) }
 
     /// Runs a job that reads, after those before it. Not after the end.
     package func submit(_ job: @escaping @Sendable () -> Void) { self.threads.submit(job) }
@@ -102,7 +102,7 @@ package final class ReadPool: Sendable {
         self.threads.submit {
             let result = log.prepare(read)
             self.finish(shared, exact, result)
-            self.done.withLock { $0 }?(log.topicPartition)
+            self.done(log.topicPartition)
         }
         return .waiting
     }

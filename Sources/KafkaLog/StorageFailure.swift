@@ -1,4 +1,5 @@
 import Glibc
+import KafkaPrimitives
 import Synchronization
 
 extension IOError {
@@ -36,11 +37,13 @@ package struct FailedFolder: Sendable {
 
 /// Where errors of files are told. Set by who knows all folders.
 final class StorageFailures: Sendable {
-    private let body = Mutex<(@Sendable (IOError, String) -> Void)?>(nil)
+    private let slot = CallbackSlot<(IOError, String)>()
 
-    func set(_ body: @escaping @Sendable (IOError, String) -> Void) { self.body.withLock { $0 = body } }
+    func set(_ body: @escaping @Sendable (IOError, String) -> Void) {
+        self.slot.set { body($0.0, $0.1) }
+    }
 
-    func callAsFunction(_ error: IOError, _ path: String) { self.body.withLock { $0 }?(error, path) }
+    func callAsFunction(_ error: IOError, _ path: String) { self.slot((error, path)) }
 }
 
 extension LogEnvironment {

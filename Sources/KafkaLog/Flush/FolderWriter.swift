@@ -23,7 +23,7 @@ package final class FolderWriter: Sendable {
     private let slowUntil = Atomic<UInt64>(0)
     private let bytes = Atomic(0)
     /// For tests: called before each write of this thread.
-    let beforeWrite = Mutex<(@Sendable () -> Void)?>(nil)
+    let beforeWrite = CallbackSlot<Void>()
 
     init(_ executor: any BackgroundExecutor) { self.executor = executor }
 

@@ -83,7 +83,7 @@ extension PartitionLog {
                 if case .done(let result) = preparation { return result }
                 return .failure(.storage(EIO))
             }
-            writer.beforeWrite.withLock { $0 }?()
+            writer.beforeWrite()
             let began = writer.begin()
             var failure: IOError?
             do throws(IOError) {

@@ -17,7 +17,7 @@ import Testing
         private let isOpen = Atomic(false)
 
         init(_ writer: FolderWriter) {
-            writer.beforeWrite.withLock { $0 = { [self] in self.write() } }
+            writer.beforeWrite.set { [self] in self.write() }
             writer.markSlow(forMs: 600_000)
         }
 
