@@ -8,6 +8,9 @@ struct BatchEncoder {
         var producerEpoch: Int16 = -1
         var baseSequence: Int32 = -1
         var isTransactional = false
+        var codec = CompressionType.none
+        /// The broker's time, where it counts.
+        var logAppendTime: Int64?
     }
 
     struct Record {
@@ -22,7 +25,8 @@ struct BatchEncoder {
 
     /// The bytes of a batch at base offset 0, leader epoch 0. `unique` goes into the values.
     mutating func encode(_ records: [Record], _ stamp: Stamp, unique: UInt64) -> [UInt8] {
-        self.begin(records.count, records.map(\.timestamp), stamp, attributes: stamp.isTransactional ? 0x10 : 0)
+        self.begin(records.count, records.map(\.timestamp), stamp, attributes: self.attributes(stamp))
+        if let time = stamp.logAppendTime { self.patch(UInt64(bitPattern: time), 8, at: 35) }
         let base = records[0].timestamp
         for (index, record) in records.enumerated() {
             let key = record.key < 0 ? 0 : 4
@@ -43,7 +47,21 @@ struct BatchEncoder {
             }
             self.varint(0)
         }
+        if stamp.codec != .none {
+            self.bytes = self.bytes.withUnsafeBytes { all in
+                let records = UnsafeRawBufferPointer(rebasing: all[RecordBatchHeader.size...])
+                guard var packed = compress(records, stamp.codec, level: nil, roomBefore: RecordBatchHeader.size) else {
+                    return []
+                }
+                packed.replaceSubrange(..<RecordBatchHeader.size, with: all[..<RecordBatchHeader.size])
+                return packed
+            }
+        }
         return self.end()
+    }
+
+    private func attributes(_ stamp: Stamp) -> UInt64 {
+        UInt64(stamp.codec.rawValue) | (stamp.isTransactional ? 0x10 : 0) | (stamp.logAppendTime != nil ? 0x08 : 0)
     }
 
     /// The marker that ends a transaction.
@@ -86,8 +104,8 @@ struct BatchEncoder {
     }
 
     private mutating func end() -> [UInt8] {
-        self.patch(UInt32(self.bytes.count - 12), at: 8)
-        self.patch(Self.crc(self.bytes), at: 17)
+        self.patch(UInt64(self.bytes.count - 12), 4, at: 8)
+        self.patch(UInt64(Self.crc(self.bytes)), 4, at: 17)
         return self.bytes
     }
 
@@ -101,8 +119,10 @@ struct BatchEncoder {
         for index in 0..<4 { batch[12 + index] = UInt8(truncatingIfNeeded: leaderEpoch >> Int32(24 - 8 * index)) }
     }
 
-    private mutating func patch(_ value: UInt32, at position: Int) {
-        for index in 0..<4 { self.bytes[position + index] = UInt8(truncatingIfNeeded: value >> UInt32(24 - 8 * index)) }
+    private mutating func patch(_ value: UInt64, _ count: Int, at position: Int) {
+        for index in 0..<count {
+            self.bytes[position + index] = UInt8(truncatingIfNeeded: value >> UInt64(8 * (count - 1 - index)))
+        }
     }
 
     private mutating func big(_ value: UInt64, _ count: Int) {

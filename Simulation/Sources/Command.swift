@@ -22,6 +22,8 @@ struct Command {
     /// Within a worker: its number and the file that it shares with its parent.
     private var worker: (number: Int, path: String)?
     private var prints = false
+    /// Names each seed that disagrees and goes on with the next.
+    private var keepsGoing = false
     private var problem: String?
 
     init(_ arguments: [String]) {
@@ -44,6 +46,9 @@ struct Command {
             case "--worker":
                 self.worker = (self.number(name, value), index < arguments.count ? arguments[index] : "")
                 index += 1
+            case "--keep-going":
+                self.keepsGoing = true
+                index -= 1
             case "--prints":
                 self.prints = true
                 index -= 1
@@ -89,10 +94,11 @@ struct Command {
         defer { unlink(path) }
         var children: [(pid: pid_t, number: Int)] = []
         for number in 0..<self.workers {
-            let arguments = [
-                "log", "--seeds", "\(self.seeds)", "--first", "\(first)", "--steps", "\(self.steps)", "--workers",
-                "\(self.workers)", "--worker", "\(number)", path,
-            ]
+            let arguments =
+                [
+                    "log", "--seeds", "\(self.seeds)", "--first", "\(first)", "--steps", "\(self.steps)", "--workers",
+                    "\(self.workers)", "--worker", "\(number)", path,
+                ] + (self.keepsGoing ? ["--keep-going"] : [])
             if let pid = Self.spawn(arguments) { children.append((pid, number)) }
         }
         guard children.count == self.workers else {
@@ -198,14 +204,17 @@ struct Command {
             board[number, .seed] = Int64(bitPattern: seed)
             let simulation = LogSimulation(seed: seed, isTraced: false)
             var hasFailed = false
-            do { try simulation.run(steps: self.steps) } catch { hasFailed = true }
+            do { try simulation.run(steps: self.steps) } catch {
+                hasFailed = true
+                if self.keepsGoing { print("seed \(seed): step \(simulation.step): \(error)") }
+            }
             simulation.dispose()
             board[number, .seeds] += 1
             board[number, .steps] += Int64(simulation.totals.steps)
             board[number, .crashes] += Int64(simulation.totals.crashes)
             board[number, .powerCuts] += Int64(simulation.totals.powerCuts)
             board[number, .faults] += Int64(simulation.totals.faults)
-            if hasFailed { return 1 }
+            if hasFailed, !self.keepsGoing { return 1 }
             index += self.workers
         }
         return 0

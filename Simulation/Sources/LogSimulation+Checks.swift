@@ -14,7 +14,8 @@ extension LogSimulation {
         let found = log.state.withLock {
             (
                 start: $0.logStartOffset, end: $0.logEndOffset, highWatermark: $0.highWatermark,
-                recoveryPoint: $0.recoveryPoint, size: $0.sizeInBytes, segments: $0.sealed.count + 1
+                recoveryPoint: $0.recoveryPoint, size: $0.sizeInBytes, segments: $0.sealed.count + 1,
+                stable: $0.lastStableOffset
             )
         }
         if model.waitsForSyncs, model.highWatermarkFollows {
@@ -24,6 +25,10 @@ extension LogSimulation {
             throw Disagreement(
                 "\(model.partition): start \(found.start), end \(found.end), high watermark \(found.highWatermark) "
                     + "instead of \(model.start), \(model.end), \(model.highWatermark)")
+        }
+        guard found.stable == model.lastStableOffset else {
+            throw Disagreement(
+                "\(model.partition): last stable offset \(found.stable) instead of \(model.lastStableOffset)")
         }
         guard found.size == Int64(model.size), found.segments == model.segments.count else {
             throw Disagreement(
@@ -68,16 +73,17 @@ extension LogSimulation {
         for _ in 0..<2 { try self.lookUp(model) }
         try self.lookUpMax(model)
         for _ in 0..<2 { try self.lookAtEpochs(model) }
+        try self.verifyTransactions(model)
         if self.disk.isStopped { return }
         let (producers, epochs) = log.state.withLock { ($0.producers.producers, $0.epochs.entries) }
         guard producers.count == model.producers.count else {
             throw Disagreement("\(producers.count) producers are known instead of \(model.producers.count)")
         }
         for (id, producer) in model.producers {
-            guard let entry = producers[id], entry.batchCount == producer.known else {
-                throw Disagreement("producer \(id) is not as it was")
-            }
-            try self.compare(entry, producer, id)
+            guard let entry = producers[id], entry.batchCount == producer.known,
+                entry.currentTransactionFirstOffset == producer.openFrom
+            else { throw Disagreement("producer \(id) is not as it was") }
+            try self.compare(entry, producer, id, model)
         }
         guard epochs.map({ PartitionModel.Epoch(epoch: $0.epoch, start: $0.startOffset) }) == model.epochs else {
             throw Disagreement("epochs are \(epochs) instead of \(model.epochs)")
@@ -281,17 +287,20 @@ extension LogSimulation {
             model, found.start, found.end, isEmpty: isEmpty,
             isRestarted: found.bases == [found.end] && log.producerCount == 0,
             after: ending)
+        if let plan = model.doubtfulCleaning { try self.takeCleaned(model, plan, found.bases, isWhole: false) }
+        model.doubtfulCleaning = nil
         try self.takeFiles(model, found.bases, isUnverified: isUnverified)
         try self.takeStart(model, found.start, after: ending, isImpaired: isImpaired)
         if ending != .kill { self.takeRuins(model) }
         if !isUnverified { try self.compareFiles(model) }
         try self.takeEpochs(model, found.epochs)
-        try self.takeProducers(model, of: log, isExact: ending == .clean)
+        try self.takeProducers(model, of: log, isExact: ending == .clean && !isImpaired)
         guard found.recoveryPoint <= found.end else {
             throw Disagreement("\(model.partition): recovery point \(found.recoveryPoint) behind the end \(found.end)")
         }
         model.promised = max(min(model.promised, found.end), found.recoveryPoint)
         model.highWatermark = model.end
+        model.ended = []
         model.highWatermarkFollows = true
         model.waitsForSyncs = model.config.flushBeforeAck
         if model.waitsForSyncs { model.highWatermark = max(model.start, min(model.end, found.recoveryPoint)) }
@@ -357,6 +366,10 @@ extension LogSimulation {
         guard files == bases || isMissing || isLeft || isUnverified else {
             throw Disagreement("\(model.partition): files \(files), segments \(bases)")
         }
+        for name in self.disk.files(in: self.folder(model)).map(\.name)
+        where !isUnverified && (name.hasSuffix(".swap") || name.hasSuffix(".cleaned")) {
+            throw Disagreement("\(model.partition): \(name) is there after the start")
+        }
         for name in names where name.suffix == "snapshot" && name.offset > model.end {
             throw Disagreement("\(model.partition): a snapshot of offset \(name.offset), behind the end \(model.end)")
         }
@@ -367,7 +380,9 @@ extension LogSimulation {
                 throw Disagreement("\(model.partition): a segment at \(base), within a batch")
             }
             // Without compaction there are no gaps.
-            guard index == model.batches.count ? base == model.end : model.batches[index].base == base else {
+            let isInGap = model.wasCleaned && (index == 0 || model.batches[index - 1].last < base)
+            guard isInGap || (index == model.batches.count ? base == model.end : model.batches[index].base == base)
+            else {
                 throw Disagreement("\(model.partition): a segment at \(base), where no batch begins")
             }
             model.segments.append(PartitionModel.Segment(base: base, first: index))
@@ -426,7 +441,7 @@ extension LogSimulation {
             let epoch = entries.last { $0.start <= offset }
             guard epoch?.epoch == batch.epoch else { throw fail("at \(offset)") }
             // Where batches begin, epochs begin.
-            if let epoch, epoch.start > from, epoch.start == batch.base || epoch.start > batch.base,
+            if !model.wasCleaned, let epoch, epoch.start > from, epoch.start == batch.base || epoch.start > batch.base,
                 let before = index > 0 ? model.batches[index - 1] : nil, before.epoch == epoch.epoch,
                 before.base >= from
             {
@@ -434,7 +449,7 @@ extension LogSimulation {
             }
             index += 1
         }
-        for entry in entries where entry.start < model.end && entry.start > from {
+        for entry in entries where entry.start < model.end && entry.start > from && !model.wasCleaned {
             let batch = model.index(atOrAfter: entry.start)
             guard batch < model.batches.count, model.batches[batch].epoch == entry.epoch,
                 model.batches[batch].base == entry.start

@@ -49,15 +49,22 @@ extension LogSimulation {
     }
 
     private func predictRetention(_ model: PartitionModel, now: Int64) -> (rolls: Bool, count: Int) {
-        let config = model.config
+        var config = model.config
+        if !config.cleanupPolicy.contains(.delete) { (config.retentionMs, config.retentionBytes) = (-1, -1) }
+        func newest(_ segment: Int) -> Int64 {
+            let time = model.maxTimestamp(segment)
+            if time >= 0 { return time }
+            let name = PartitionFolder.name(model.segments[segment].base) + ".log"
+            return self.disk.file(Self.path + "/" + model.partition.description + "/" + name)?.modifiedMs ?? now
+        }
         let sealed = model.segments.count - 1
         var expired = 0
         if config.retentionMs >= 0 {
-            while expired < sealed, now - model.maxTimestamp(expired) > config.retentionMs { expired += 1 }
+            while expired < sealed, now - newest(expired) > config.retentionMs { expired += 1 }
         }
         var rolls = false
         if config.retentionMs >= 0, expired == sealed, model.activeSize > 0, model.highWatermark >= model.end {
-            rolls = now - model.maxTimestamp(sealed) > config.retentionMs
+            rolls = now - newest(sealed) > config.retentionMs
         }
         if config.retentionBytes == 0, model.activeSize > 0, model.highWatermark >= model.end { rolls = true }
         var surplus: Int64 = config.retentionBytes >= 0 ? Int64(model.size) - config.retentionBytes : -1
@@ -95,6 +102,11 @@ extension LogSimulation {
         let offset = model.end - Int64(self.random.below(self.random.oneIn(4) ? depth + 1 : min(depth, 12) + 1))
         self.note("\(model.partition): truncate to \(offset) from \(model.end)")
         let batch = model.index(atOrAfter: offset)
+        // Where compaction has left a gap nothing is cut.
+        if model.wasCleaned, batch < model.batches.count {
+            let before = batch > 0 ? model.batches[batch - 1].last + 1 : model.firstBase
+            if model.batches[batch].base > offset || model.batches[batch].base != before { return }
+        }
         // Leaders end epochs where batches end: what is left never ends before the start.
         if batch < model.batches.count, model.batches[batch].base < model.start { return }
         model.doubtfulFrom = batch < model.batches.count ? model.batches[batch].base : model.end
@@ -103,8 +115,9 @@ extension LogSimulation {
             try self.manager?.truncate(model.partition, to: offset, now: self.disk.clock)
             if self.disk.isStopped { return try self.crash(.powerCut) }
             let isFaulty = self.noteFaults()
+            let isCut = offset < model.end
             model.cut(to: offset)
-            try self.takeProducers(model, of: log, isExact: false)
+            if isCut { try self.takeProducers(model, of: log, isExact: false) }
             model.doubtfulFrom = nil
             if isFaulty { try self.crash(.powerCut) }
         } catch let error as IOError {
@@ -147,6 +160,10 @@ extension LogSimulation {
         log.expireProducers(now: now)
         let left = log.state.withLock { $0.producers.producers }
         for (id, producer) in model.producers {
+            if producer.openFrom >= 0 {
+                guard left[id] != nil else { throw Disagreement("producer \(id) is forgotten in a transaction") }
+                continue
+            }
             let isOld = now - producer.lastTimestamp >= self.profile.producerExpirationMs
             let isSilent = now - max(producer.lastTimestamp, producer.lastAppend) >= self.profile.producerExpirationMs
             if left[id] == nil {
@@ -163,9 +180,13 @@ extension LogSimulation {
     /// - Parameter isExact: those that were known must be known, and those only.
     func takeProducers(_ model: PartitionModel, of log: PartitionLog, isExact: Bool) throws {
         let found = log.state.withLock { $0.producers.producers }
-        let history = model.producersFromHistory()
+        var history = model.producersFromHistory()
+        // Compaction may have taken all of one that a snapshot knows.
+        for (id, entry) in found where history[id] == nil { history[id] = PartitionModel.Producer(epoch: entry.epoch) }
         let known = model.producers
-        for id in found.keys where history[id] == nil { throw Disagreement("producer \(id) never wrote") }
+        for id in found.keys where !model.written.contains(where: { $0.producerID == id }) {
+            throw Disagreement("producer \(id) never wrote")
+        }
         model.producers = [:]
         for (id, var producer) in history {
             guard let entry = found[id] else {
@@ -176,11 +197,84 @@ extension LogSimulation {
                 }
                 continue
             }
-            try self.compare(entry, producer, id)
+            if entry.coordinatorEpoch != producer.coordinatorEpoch {
+                // Its last marker may have been deleted, and it with it, before it came back.
+                let marker = model.batches.last { $0.producerID == id && $0.marker != nil }?.base ?? -1
+                let isOld =
+                    marker < max(model.firstBase, model.highestStart) || self.profile.producerExpirationMs < 10_000
+                let mayBe = isOld ? [-1, known[id]?.coordinatorEpoch] : [known[id]?.coordinatorEpoch]
+                if mayBe.contains(entry.coordinatorEpoch) { producer.coordinatorEpoch = entry.coordinatorEpoch }
+            }
+            if model.wasCleaned {
+                try self.takeBatches(entry, &producer, known[id], id, model)
+            } else {
+                try self.compare(entry, producer, id, model)
+            }
+            if entry.currentTransactionFirstOffset != producer.openFrom {
+                try self.checkOpen(entry, producer, id, model)
+            }
+            producer.openFrom = entry.currentTransactionFirstOffset
+            producer.coordinatorEpoch = entry.coordinatorEpoch
             producer.known = entry.batchCount
             producer.lastAppend = -1
+            producer.lastTimestamp = entry.lastTimestamp
             model.producers[id] = producer
         }
+        model.ended = []
+    }
+
+    /// Compaction leaves of a producer's batches the last, and those that it must; others may still be remembered.
+    private func takeBatches(
+        _ entry: ProducerStateEntry, _ producer: inout PartitionModel.Producer, _ known: PartitionModel.Producer?,
+        _ id: Int64, _ model: PartitionModel
+    ) throws {
+        let pool = model.written.filter { $0.producerID == id && !$0.isControl }
+        var batches: [PartitionModel.Batch] = []
+        for index in 0..<entry.batchCount {
+            let batch = entry.batch(index)
+            let match = pool.first {
+                $0.last == batch.lastOffset && $0.base == batch.firstOffset && $0.lastSequence == batch.lastSequence
+                    && $0.baseSequence == batch.firstSequence
+            }
+            guard let match, batches.last?.last ?? -1 < match.base else {
+                throw Disagreement("producer \(id): \(batch) was not written by it, or comes too late")
+            }
+            batches.append(match)
+        }
+        guard entry.epoch == producer.epoch || entry.epoch == known?.epoch else {
+            throw Disagreement("producer \(id) has epoch \(entry.epoch) instead of \(producer.epoch)")
+        }
+        let isGone = (producer.batches.last?.last ?? -1) < max(model.firstBase, model.start)
+        // One of a later epoch has no batches; a snapshot may know a later one than the log has.
+        let isKnown = known != nil && known?.epoch == entry.epoch && known?.known == entry.batchCount
+        guard batches.last?.last ?? -1 >= producer.batches.last?.last ?? -1 || isGone || isKnown else {
+            throw Disagreement(
+                "producer \(id): its last batch is at \(batches.last?.base ?? -1) instead of "
+                    + "\(producer.batches.last?.base ?? -1)")
+        }
+        producer.epoch = entry.epoch
+        producer.batches = batches
+        producer.coordinatorEpoch = entry.coordinatorEpoch
+    }
+
+    /// Where a transaction began before the log's start, only what is left of it may be known.
+    private func checkOpen(
+        _ entry: ProducerStateEntry, _ producer: PartitionModel.Producer, _ id: Int64, _ model: PartitionModel
+    ) throws {
+        let open = entry.currentTransactionFirstOffset
+        let floor = max(model.firstBase, model.highestStart)
+        let isOwn = model.written.contains { $0.base == open && $0.producerID == id && $0.isTransactional }
+        // A snapshot knows of the batch with which it began, and which compaction took.
+        if model.wasCleaned, isOwn, open < producer.openFrom { return }
+        if producer.openFrom >= 0, producer.openFrom < floor {
+            let left = model.batches.first {
+                $0.producerID == id && $0.last >= model.start && $0.base >= producer.openFrom
+            }
+            if open < 0 || model.batches.contains(where: { $0.base == open && $0.producerID == id }) || left == nil {
+                return
+            }
+        }
+        throw Disagreement("producer \(id) has a transaction open from \(open), not \(producer.openFrom)")
     }
 
     func lastBatch(of id: Int64, _ model: PartitionModel) -> PartitionModel.Batch? {
@@ -188,12 +282,19 @@ extension LogSimulation {
     }
 
     /// What the log remembers are the newest of the batches.
-    func compare(_ entry: ProducerStateEntry, _ producer: PartitionModel.Producer, _ id: Int64) throws {
+    func compare(
+        _ entry: ProducerStateEntry, _ producer: PartitionModel.Producer, _ id: Int64, _ model: PartitionModel
+    ) throws {
         guard entry.epoch == producer.epoch else {
             throw Disagreement("producer \(id) has epoch \(entry.epoch) instead of \(producer.epoch)")
         }
         let count = entry.batchCount
-        guard count <= producer.batches.count, count > 0 || producer.batches.isEmpty else {
+        // Of a producer whose batches are deleted its marker may be left.
+        // So may one that had been forgotten.
+        let areGone =
+            (producer.batches.last?.last ?? -1) < max(model.firstBase, model.start)
+            || self.profile.producerExpirationMs < 10_000
+        guard count <= producer.batches.count, count > 0 || areGone else {
             throw Disagreement("producer \(id): \(count) batches instead of \(producer.batches.count)")
         }
         for index in 0..<count {
@@ -207,8 +308,10 @@ extension LogSimulation {
                         + "sequences \(wanted.baseSequence)...\(wanted.lastSequence)")
             }
         }
-        guard entry.lastTimestamp == producer.lastTimestamp else {
-            throw Disagreement("producer \(id): time \(entry.lastTimestamp) instead of \(producer.lastTimestamp)")
+        guard entry.lastTimestamp == producer.lastTimestamp, entry.coordinatorEpoch == producer.coordinatorEpoch else {
+            throw Disagreement(
+                "producer \(id): time \(entry.lastTimestamp) and coordinator's epoch \(entry.coordinatorEpoch) instead "
+                    + "of \(producer.lastTimestamp), \(producer.coordinatorEpoch)")
         }
     }
 }

@@ -79,6 +79,12 @@ extension LogSimulation {
         case .stop:
             self.disk.stopsAfter = self.disk.changes + self.random.below(self.random.oneIn(3) ? 100 : 12)
             self.note("the process will be stopped after \(self.disk.stopsAfter - self.disk.changes) changes")
+        case .fault where self.random.oneIn(4):
+            try self.failSync(model)
+            if self.disk.isStopped { break }
+            _ = self.noteFaults()
+            if try self.endIfFailed() { return }
+            return try self.crash(.powerCut)
         case .fault:
             if self.disk.fault == nil {
                 let kinds: [SimulatedDisk.Kinds] = [.all, .write, .sync, [.rename, .unlink, .truncate], .open, .read]
@@ -95,6 +101,9 @@ extension LogSimulation {
             self.note("\(model.partition): files are let go")
             try self.log(model).releaseFiles(onlyIdle: self.random.oneIn(2))
         case .expire: try self.expire(model)
+        case .endTransaction: try self.endTransaction(model)
+        case .clean: try self.clean()
+        case .readCommitted: try self.readCommitted(model)
         }
         if self.trace != nil {
             for line in self.notices.lines { self.note("      (\(line))") }
@@ -114,43 +123,52 @@ extension LogSimulation {
 
     // MARK: append
 
-    private enum Expected {
+    enum Expected {
         case append
         case duplicate(PartitionModel.Batch)
         case refused(ErrorCode)
     }
 
     private func append(_ model: PartitionModel) throws {
-        let log = try self.log(model)
-        let now = self.disk.clock
         let count = 1 + self.random.below(4)
         var stamp = BatchEncoder.Stamp()
         var expected = Expected.append
         var resent: PartitionModel.Batch?
-        if self.profile.producers > 0, !self.random.oneIn(4) {
+        if self.profile.producers + self.profile.transactionalProducers > 0, !self.random.oneIn(4) {
             (stamp, expected, resent) = self.chooseProducer(model, count)
         }
+        // What compaction left of a batch is not sent again.
         let recordCount = resent.map { Int($0.last - $0.base) + 1 } ?? count
-        let bytes = self.makeBatch(recordCount, stamp, now: now)
-        if case .append = expected, bytes.batch.size > model.config.segmentBytes {
+        let made = self.makeBatch(recordCount, stamp, model)
+        try self.append(
+            made, expected, model, origin: .client,
+            "append \(recordCount) records, \(made.batch.size) bytes at \(model.end), time \(made.batch.maxTimestamp), "
+                + "producer \(stamp.producerID) epoch \(stamp.producerEpoch) sequence \(stamp.baseSequence)"
+                + (stamp.isTransactional ? ", transactional" : ""))
+    }
+
+    func append(
+        _ made: Made, _ wanted: Expected, _ model: PartitionModel, origin: RecordOrigin,
+        _ what: @autoclosure () -> String
+    ) throws {
+        let log = try self.log(model)
+        var expected = wanted
+        if case .append = expected, made.batch.size > model.config.segmentBytes {
             expected = .refused(.recordListTooLarge)
         }
         self.buffer.removeAll(keepingCapacity: true)
-        self.buffer.append(contentsOf: bytes.bytes)
+        self.buffer.append(contentsOf: made.bytes)
         let header = self.buffer.withUnsafeBytes { RecordBatchHeader($0) }
         guard let header else { throw Disagreement("the batch has no header") }
         let validated = ValidatedBatch(
-            header: header, maxTimestamp: bytes.batch.maxTimestamp, offsetOfMaxTimestampDelta: 0,
-            recordCount: Int32(recordCount), sizeInBytes: bytes.batch.size, needsRewrite: false)
-        let rolls = self.predictRoll(model, bytes.batch)
+            header: header, maxTimestamp: made.batch.maxTimestamp, offsetOfMaxTimestampDelta: 0,
+            recordCount: Int32(made.times.count), sizeInBytes: made.batch.size, needsRewrite: false)
+        let rolls = self.predictRoll(model, made.batch)
         let result = self.buffer.withUnsafeMutableBytes {
-            log.append($0, validated: validated, leaderEpoch: model.leaderEpoch, now: now, origin: .client)
+            log.append($0, validated: validated, leaderEpoch: model.leaderEpoch, now: made.now, origin: origin)
         }
-        self.note(
-            "\(model.partition): append \(recordCount) records, \(bytes.batch.size) bytes at \(model.end), "
-                + "time \(bytes.batch.maxTimestamp), producer \(stamp.producerID) epoch \(stamp.producerEpoch) "
-                + "sequence \(stamp.baseSequence): \(result)")
-        try self.judge(result, expected, model, bytes, rolls: rolls)
+        self.note("\(model.partition): \(what()): \(result)")
+        try self.judge(result, expected, model, made, rolls: rolls)
     }
 
     private func judge(
@@ -172,6 +190,8 @@ extension LogSimulation {
             guard info.logEndOffset == model.end, info.logStartOffset == model.start else {
                 throw Disagreement("append: \(info), but the log is \(model.start)..<\(model.end)")
             }
+            let appendTime = model.config.messageTimestampType == .logAppendTime ? made.batch.maxTimestamp : -1
+            guard info.logAppendTime == appendTime else { throw Disagreement("append: \(info), not at \(appendTime)") }
             if model.config.flushBeforeAck {
                 // Acknowledged only when it is on disk.
                 if info.isCommitted { model.promised = max(model.promised, info.lastOffset + 1) }
@@ -213,34 +233,45 @@ extension LogSimulation {
         var now: Int64
     }
 
-    private func makeBatch(_ count: Int, _ stamp: BatchEncoder.Stamp, now: Int64) -> Made {
+    private func makeBatch(_ count: Int, _ stamp: BatchEncoder.Stamp, _ model: PartitionModel) -> Made {
+        let now = self.disk.clock
+        let isCompacted = model.config.cleanupPolicy.contains(.compact)
         var records: [BatchEncoder.Record] = []
         var time = now - Int64(self.random.below(self.profile.spread + 1))
         for _ in 0..<count {
             if self.profile.hasDisorder { time = now - Int64(self.random.below(self.profile.spread + 1)) }
+            let hasKey = isCompacted || !self.random.oneIn(3)
+            let isTombstone = hasKey && self.random.oneIn(isCompacted ? 5 : 12)
             records.append(
                 BatchEncoder.Record(
-                    timestamp: time, key: self.random.oneIn(3) ? -1 : Int32(self.random.below(8)),
-                    valueSize: self.random.below(self.profile.valueSize)))
+                    timestamp: time, key: hasKey ? Int32(self.random.below(self.profile.keys)) : -1,
+                    valueSize: isTombstone ? -1 : self.random.below(self.profile.valueSize)))
             time += Int64(self.random.below(3))
         }
         self.unique = self.random.next()
+        var stamp = stamp
+        stamp.codec = self.profile.codec
+        if model.config.messageTimestampType == .logAppendTime { stamp.logAppendTime = now }
         let bytes = self.encoder.encode(records, stamp, unique: self.unique)
-        let times = records.map(\.timestamp)
+        let times = records.map { stamp.logAppendTime ?? $0.timestamp }
         return Made(
             bytes: bytes,
             batch: PartitionModel.Batch(
                 base: 0, last: Int64(count - 1), position: 0, size: bytes.count, firstTime: 0,
                 maxTimestamp: times.max() ?? -1, epoch: 0, producerID: stamp.producerID,
-                producerEpoch: stamp.producerEpoch, baseSequence: stamp.baseSequence),
+                producerEpoch: stamp.producerEpoch, baseSequence: stamp.baseSequence,
+                isTransactional: stamp.isTransactional),
             times: times, now: now)
     }
 
     private func chooseProducer(
         _ model: PartitionModel, _ count: Int
     ) -> (BatchEncoder.Stamp, Expected, PartitionModel.Batch?) {
-        let id = Int64(100 + self.random.below(self.profile.producers))
+        let number = self.random.below(self.profile.producers + self.profile.transactionalProducers)
+        let isTransactional = number >= self.profile.producers
+        let id = isTransactional ? 200 + Int64(number - self.profile.producers) : 100 + Int64(number)
         var stamp = BatchEncoder.Stamp(producerID: id, producerEpoch: 0, baseSequence: 0)
+        stamp.isTransactional = isTransactional
         guard let producer = model.producers[id] else {
             // Nothing is known: any first sequence will do.
             stamp.producerEpoch = Int16(self.random.below(3))
@@ -270,6 +301,14 @@ extension LogSimulation {
             stamp.producerEpoch = producer.epoch + 1
             stamp.baseSequence = 0
             return (stamp, .append, nil)
+        case 7 where isTransactional:
+            stamp.isTransactional = false
+            stamp.baseSequence = next
+            let isKnown = producer.batches.suffix(producer.known).contains {
+                $0.baseSequence == next && $0.last - $0.base == Int64(count - 1)
+            }
+            if isKnown { return (BatchEncoder.Stamp(), .append, nil) }
+            return (stamp, producer.openFrom >= 0 ? .refused(.invalidTxnState) : .append, nil)
         case 6:
             stamp.producerEpoch = producer.epoch + 1
             stamp.baseSequence = 1 + Int32(self.random.below(4))
@@ -294,7 +333,7 @@ extension LogSimulation {
         guard active > 0 else { return false }
         if active > model.config.segmentBytes - batch.size { return true }
         let first = model.batches[model.segments[model.segments.count - 1].first].maxTimestamp
-        if batch.maxTimestamp - first > model.config.segmentMs { return true }
+        if batch.maxTimestamp - first > model.config.maxSegmentMs { return true }
         return model.config.segmentIndexBytes < 1 << 20 ? nil : false
     }
 
@@ -331,8 +370,18 @@ extension LogSimulation {
         }
     }
 
+    /// A sync fails, which must not be taken for one that did not. The power goes right after it.
+    private func failSync(_ model: PartitionModel) throws {
+        self.disk.fault = SimulatedDisk.Fault(kinds: .sync, after: self.random.below(3), count: 1, code: 5)
+        self.note("a sync will fail after \(self.disk.fault?.after ?? 0)")
+        try self.flush(model)
+        self.disk.fault = nil
+        if self.disk.isStopped { return }
+        model.promised = max(model.promised, try self.log(model).recoveryPoint)
+    }
+
     private func configure(_ model: PartitionModel) throws {
-        switch self.random.below(7) {
+        switch self.random.below(8) {
         case 0: model.config.segmentBytes = self.profile.segmentBytes / 2 + self.random.below(self.profile.segmentBytes)
         case 1 where self.profile.changesInterval: model.config.indexIntervalBytes = self.random.below(800)
         case 2: model.config.retentionMs = self.random.oneIn(2) ? -1 : Int64(100 + self.random.below(8000))
@@ -342,7 +391,12 @@ extension LogSimulation {
             model.waitsForSyncs = true
         case 4: model.config.flushMessages = self.random.oneIn(2) ? .max : Int64(1 + self.random.below(20))
         case 5: model.config.segmentMs = self.random.oneIn(2) ? 604_800_000 : Int64(100 + self.random.below(3000))
-        default: model.config.fileDeleteDelayMs = Int64(self.random.below(3000))
+        case 6: model.config.fileDeleteDelayMs = Int64(self.random.below(3000))
+        default:
+            if self.profile.hasAppendTime {
+                model.config.messageTimestampType = self.random.oneIn(2) ? .createTime : .logAppendTime
+            }
+            if self.profile.isCompacted { self.configureCompaction(model) }
         }
         self.note("\(model.partition): config changed")
         try self.log(model).update(config: model.config)

@@ -144,6 +144,7 @@ final class LogSimulation {
         configuration.recoveryThreadsPerDirectory = 1
         configuration.openSegmentLimit = self.profile.openSegmentLimit
         configuration.writebackBytes = self.profile.writebackBytes
+        configuration.cleaner.dedupeBufferBytes = self.profile.dedupeBytes
         let topicIDs = Dictionary(uniqueKeysWithValues: self.partitions.map { ($0.partition.topic, $0.topicID) })
         let configs = Dictionary(uniqueKeysWithValues: self.partitions.map { ($0.partition.topic, $0.config) })
         var failedSyncs = self.disk.failedSyncs
@@ -226,6 +227,15 @@ final class LogSimulation {
         return before == .powerCut || ending == .powerCut ? .powerCut : .kill
     }
 
+    private func noteFiles() {
+        guard self.trace != nil else { return }
+        for model in self.partitions {
+            for (name, file) in self.disk.files(in: Self.path + "/" + model.partition.description) {
+                self.note("      \(name): \(file.size), durable \(file.durableSize)")
+            }
+        }
+    }
+
     private func stopProcess(_ ending: Ending) {
         self.held = []
         self.jobs.drop()
@@ -235,7 +245,10 @@ final class LogSimulation {
             self.totals.powerCuts += 1
             let keep = [0, 0, 8, self.random.below(8), self.random.below(8)][self.random.below(5)]
             self.note("   power cut, \(keep) of 8 are kept")
+            self.noteFiles()
             self.disk.cutPower(keep: keep)
+            self.note("   after it:")
+            self.noteFiles()
         } else {
             self.totals.crashes += 1
             self.note("   killed")
@@ -276,11 +289,7 @@ final class LogSimulation {
                 model.durableStart = model.start
             }
         }
-        for model in self.partitions {
-            for (name, file) in self.disk.files(in: Self.path + "/" + model.partition.description) {
-                self.note("      \(name): \(file.size), durable \(file.durableSize)")
-            }
-        }
+        self.noteFiles()
         self.held = []
         // Jobs that are late meet a log that is closed.
         while self.jobs.count > 0 { self.jobs.run(self.random.below(self.jobs.count)) }

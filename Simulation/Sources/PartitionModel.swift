@@ -22,12 +22,22 @@ final class PartitionModel {
         var producerID: Int64
         var producerEpoch: Int16
         var baseSequence: Int32
+        var isTransactional = false
         var isControl = false
+        /// Of a control batch; nil where compaction has emptied it.
+        var marker: Marker?
+        /// Records: as many as offsets, until compaction takes some.
+        var count = 0
 
         var lastSequence: Int32 {
             let sum = Int64(self.baseSequence) + self.last - self.base
             return Int32(sum > Int64(Int32.max) ? sum - (1 << 31) : sum)
         }
+    }
+
+    struct Marker: Equatable {
+        var isAbort: Bool
+        var coordinatorEpoch: Int32
     }
 
     struct Segment {
@@ -52,6 +62,9 @@ final class PartitionModel {
         /// The wall clock at the last append; -1 after a restart.
         var lastAppend: Int64 = -1
         var lastTimestamp: Int64 = -1
+        var coordinatorEpoch: Int32 = -1
+        /// The first offset of its transaction that has no marker; -1: there is none.
+        var openFrom: Int64 = -1
     }
 
     let partition: TopicPartition
@@ -60,8 +73,12 @@ final class PartitionModel {
 
     private(set) var arena: [UInt8] = []
     private(set) var times: [Int64] = []
-    /// All that was ever appended and not cut off at the end, also what retention took.
+    /// Of each record: its offset from its batch's.
+    private(set) var deltas: [Int32] = []
+    /// All that was ever appended and not cut off at the end, also what retention took; not what compaction took.
     private(set) var batches: [Batch] = []
+    /// Those of producers, also what compaction took.
+    private(set) var written: [Batch] = []
     var start: Int64 = 0
     var end: Int64 = 0
     var highWatermark: Int64 = 0
@@ -72,6 +89,14 @@ final class PartitionModel {
     /// The leader's epoch with which batches are appended.
     var leaderEpoch: Int32 = 0
     var producers: [Int64: Producer] = [:]
+    /// Transactions whose markers were not below the high watermark when they came.
+    var ended: [(first: Int64, last: Int64)] = []
+    /// It was compacted: offsets may be missing, and what is left of a producer's batches is not all that it wrote.
+    var wasCleaned = false
+    /// A cleaning that was cut short: of each segment nobody knows whether it is cleaned.
+    var doubtfulCleaning: CleaningPlan?
+    /// A cleaner said that all before it is clean.
+    var cleanedTo: Int64 = 0
     /// The files, the last one is the active one.
     var segments: [Segment] = [Segment(base: 0, first: 0)]
     var activeCreated: Int64 = 0
@@ -110,8 +135,10 @@ final class PartitionModel {
 
     func bytes(_ batch: Batch) -> ArraySlice<UInt8> { self.arena[batch.position..<batch.position + batch.size] }
 
-    func timestamps(_ batch: Batch) -> ArraySlice<Int64> {
-        self.times[batch.firstTime..<batch.firstTime + Int(batch.last - batch.base) + 1]
+    /// Offsets and times of its records.
+    func records(_ batch: Batch) -> Zip2Sequence<ArraySlice<Int32>, ArraySlice<Int64>> {
+        let range = batch.firstTime..<batch.firstTime + batch.count
+        return zip(self.deltas[range], self.times[range])
     }
 
     /// The index of the first batch whose last offset is at or after `offset`.
@@ -160,9 +187,8 @@ final class PartitionModel {
             let batch = self.batches[index]
             index += 1
             guard batch.maxTimestamp >= target else { continue }
-            for (at, time) in self.timestamps(batch).enumerated()
-            where time >= target && batch.base + Int64(at) >= self.start {
-                let offset = batch.base + Int64(at)
+            for (delta, time) in self.records(batch) where time >= target && batch.base + Int64(delta) >= self.start {
+                let offset = batch.base + Int64(delta)
                 return offset < limit ? (time, offset, batch.epoch) : nil
             }
         }
@@ -173,8 +199,8 @@ final class PartitionModel {
     func lookUpMax() -> (timestamp: Int64, offset: Int64)? {
         var best: (timestamp: Int64, offset: Int64)?
         for batch in self.batches[self.segments[0].first...] where batch.maxTimestamp > best?.timestamp ?? -1 {
-            for (at, time) in self.timestamps(batch).enumerated() where time == batch.maxTimestamp {
-                best = (time, batch.base + Int64(at))
+            for (delta, time) in self.records(batch) where time == batch.maxTimestamp {
+                best = (time, batch.base + Int64(delta))
                 break
             }
         }
@@ -185,36 +211,72 @@ final class PartitionModel {
 
     /// - Parameter bytes: as the log should have them, stamped.
     func append(_ bytes: [UInt8], _ batch: Batch, times: [Int64], now: Int64) {
+        self.add(bytes[...], batch, times: times, deltas: Int32(0)..<Int32(times.count))
+        self.assign(batch.epoch, at: batch.base)
+        self.end = batch.last + 1
+        if batch.producerID >= 0 { self.written.append(batch) }
+        if self.config.flushMessages < .max || self.config.flushBeforeAck { self.waitsForSyncs = true }
+        let before = self.highWatermark
+        if self.highWatermarkFollows && !self.waitsForSyncs { self.highWatermark = self.end }
+        self.note(batch, now: now, in: &self.producers) { first in
+            // As it was while the marker was appended.
+            if batch.last >= before { self.ended.append((first, batch.last)) }
+        }
+    }
+
+    private func add(
+        _ bytes: ArraySlice<UInt8>, _ batch: Batch, times: some Sequence<Int64>, deltas: some Sequence<Int32>
+    ) {
         var batch = batch
         batch.position = self.arena.count
+        batch.size = bytes.count
         batch.firstTime = self.times.count
         self.arena.append(contentsOf: bytes)
         self.times.append(contentsOf: times)
+        self.deltas.append(contentsOf: deltas)
+        batch.count = self.times.count - batch.firstTime
         self.batches.append(batch)
-        self.assign(batch.epoch, at: batch.base)
-        self.end = batch.last + 1
-        if self.config.flushMessages < .max || self.config.flushBeforeAck { self.waitsForSyncs = true }
-        if self.highWatermarkFollows && !self.waitsForSyncs { self.highWatermark = self.end }
-        self.note(batch, now: now, in: &self.producers)
     }
 
-    private func note(_ batch: Batch, now: Int64, in producers: inout [Int64: Producer]) {
+    /// Other batches for those that there are.
+    func replaceBatches(_ made: [(bytes: ArraySlice<UInt8>, batch: Batch, times: [Int64], deltas: [Int32])]) {
+        let (arena, times, deltas) = (self.arena, self.times, self.deltas)
+        self.arena = []
+        self.arena.reserveCapacity(arena.count)
+        self.times = []
+        self.deltas = []
+        self.batches = []
+        for one in made { self.add(one.bytes, one.batch, times: one.times, deltas: one.deltas) }
+        _ = (arena, times, deltas)
+    }
+
+    /// - Parameter ends: told of the first offset of a transaction that the batch ends.
+    func note(
+        _ batch: Batch, now: Int64, in producers: inout [Int64: Producer], ends: (Int64) -> Void = { _ in }
+    ) {
         guard batch.producerID >= 0 else { return }
         var producer = producers[batch.producerID] ?? Producer(epoch: batch.producerEpoch)
+        defer { producers[batch.producerID] = producer }
+        if producers[batch.producerID] == nil { producer.lastTimestamp = batch.maxTimestamp }
+        producer.lastAppend = now
+        if batch.isControl && batch.marker == nil { return }
         if producer.epoch != batch.producerEpoch {
             producer.epoch = batch.producerEpoch
             producer.batches = []
             producer.known = 0
         }
-        producer.lastAppend = now
         producer.lastTimestamp = batch.maxTimestamp
-        if !batch.isControl {
-            producer.batches.append(batch)
-            producer.known += 1
-            if producer.batches.count > 5 { producer.batches.removeFirst() }
-            producer.known = min(producer.known, 5)
+        if let marker = batch.marker {
+            producer.coordinatorEpoch = marker.coordinatorEpoch
+            if producer.openFrom >= 0 { ends(producer.openFrom) }
+            producer.openFrom = -1
+            return
         }
-        producers[batch.producerID] = producer
+        if batch.isTransactional, producer.openFrom < 0 { producer.openFrom = batch.base }
+        producer.batches.append(batch)
+        producer.known += 1
+        if producer.batches.count > 5 { producer.batches.removeFirst() }
+        producer.known = min(producer.known, 5)
     }
 
     /// The producers as the batches before `end` tell, those that are in no file included.
@@ -246,8 +308,13 @@ final class PartitionModel {
         let batch = self.batches[first]
         self.arena.removeSubrange(batch.position...)
         self.times.removeSubrange(batch.firstTime...)
+        self.deltas.removeSubrange(batch.firstTime...)
         self.batches.removeSubrange(first...)
-        self.end = batch.base
+        while let last = self.written.last, last.last >= offset { self.written.removeLast() }
+        // Within a gap that compaction left.
+        let before = first > 0 ? self.batches[first - 1].last + 1 : 0
+        self.end = self.wasCleaned && offset >= before && offset < batch.base ? offset : batch.base
+        self.cleanedTo = min(self.cleanedTo, self.end)
         while self.segments.count > 1, self.segments[self.segments.count - 1].base > offset {
             self.segments.removeLast()
         }
@@ -260,7 +327,13 @@ final class PartitionModel {
     func restart(at offset: Int64) {
         self.arena = []
         self.times = []
+        self.deltas = []
         self.batches = []
+        self.written = []
+        self.ended = []
+        self.wasCleaned = false
+        self.doubtfulCleaning = nil
+        self.cleanedTo = 0
         self.segments = [Segment(base: offset, first: 0)]
         self.start = offset
         self.end = offset
@@ -275,6 +348,7 @@ final class PartitionModel {
     func isBoundary(_ offset: Int64) -> Bool {
         if offset == self.end { return true }
         let index = self.index(atOrAfter: offset)
+        if self.wasCleaned, index > 0, self.batches[index - 1].last + 1 == offset { return true }
         return index < self.batches.count && self.batches[index].base == offset
     }
 }

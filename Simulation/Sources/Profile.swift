@@ -1,3 +1,5 @@
+import KafkaRecords
+
 @testable import KafkaLog
 
 /// What is the same in all steps of a seed: sizes, habits of the disk, and how often each kind of step comes.
@@ -6,6 +8,7 @@ struct Profile {
         case append, read, lookUp, lookUpMax, epochs, newEpoch, background, marks, checkpoint, flush, tick
         case configuration, retention, deleteRecords, truncate, truncateFully, highWatermark, hold
         case cleanRestart, kill, powerCut, stop, fault, writeBack, verify, wait, releaseFiles, expire
+        case endTransaction, readCommitted, clean
     }
 
     var partitions: Int
@@ -18,6 +21,15 @@ struct Profile {
     var openSegmentLimit: Int
     var writebackBytes: Int
     var producers: Int
+    /// 0: there are no transactions.
+    var transactionalProducers: Int
+    /// Keys of records.
+    var keys: Int
+    var isCompacted: Bool
+    /// log.cleaner.dedupe.buffer.size
+    var dedupeBytes: Int64
+    var hasAppendTime: Bool
+    var codec: CompressionType
     var segmentBytes: Int
     var indexInterval: Int
     var changesInterval: Bool
@@ -40,6 +52,12 @@ struct Profile {
         self.openSegmentLimit = 1 + random.below(4)
         self.writebackBytes = random.oneIn(2) ? 0 : 200 + random.below(2000)
         self.producers = random.below(5)
+        self.transactionalProducers = random.oneIn(2) ? 1 + random.below(3) : 0
+        self.isCompacted = random.oneIn(3)
+        self.keys = [4, 8, 20, 60][random.below(4)]
+        self.dedupeBytes = random.oneIn(4) ? 1 << 10 : 128 << 20
+        self.hasAppendTime = random.oneIn(6)
+        self.codec = random.oneIn(6) ? [.snappy, .lz4, .zstd, .gzip][random.below(4)] : .none
         self.segmentBytes = [500, 1000, 2000, 4000][random.below(4)] + random.below(500)
         self.indexInterval = [0, 1, 100, 300, 600][random.below(5)]
         self.changesInterval = random.oneIn(4)
@@ -78,6 +96,9 @@ struct Profile {
         set(.wait, random.below(3))
         set(.releaseFiles, random.below(3))
         set(.expire, self.producerExpirationMs < 10_000 ? 3 : 0)
+        set(.endTransaction, self.transactionalProducers > 0 ? 4 + random.below(12) : 0)
+        set(.clean, self.isCompacted ? 3 + random.below(8) : 0)
+        set(.readCommitted, self.transactionalProducers > 0 ? 2 + random.below(8) : 0)
         self.weights = weights
         self.sum = weights.reduce(0, +)
     }
@@ -96,6 +117,14 @@ struct Profile {
         config.segmentBytes = self.segmentBytes
         config.indexIntervalBytes = self.indexInterval
         config.retentionMs = -1
+        if self.isCompacted {
+            config.cleanupPolicy = random.oneIn(4) ? [.compact, .delete] : .compact
+            config.minCleanableDirtyRatio = random.oneIn(2) ? 0 : 0.3
+            config.deleteRetentionMs = [0, 200, 2000, 86_400_000][random.below(4)]
+            if random.oneIn(5) { config.minCompactionLagMs = Int64(random.below(1000)) }
+            if random.oneIn(5) { config.maxCompactionLagMs = Int64(random.below(4000)) }
+        }
+        if self.hasAppendTime { config.messageTimestampType = random.oneIn(2) ? .createTime : .logAppendTime }
         config.fileDeleteDelayMs = [0, 100, 60_000][random.below(3)]
         config.preallocate = random.oneIn(8)
         if random.oneIn(4) { config.segmentMs = 200 + Int64(random.below(2000)) }

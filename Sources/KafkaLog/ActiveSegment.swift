@@ -31,6 +31,8 @@ struct ActiveSegment: Sendable {
     /// The timestamp of the last time index entry, -1 for none.
     var lastIndexedTimestamp: Int64 = -1
     var recent = RecentBatches()
+    /// Behind the last batch.
+    private var nextRelativeOffset: Int32 = 0
     /// The last batch, by which a mark is known to fit the file.
     var lastBatchPosition = 0
     var lastBatchCRC: UInt32 = 0
@@ -66,6 +68,9 @@ struct ActiveSegment: Sendable {
             self.addTimeIndexEntry()
             self.bytesSinceIndexEntry = 0
         }
+        // Where compaction left a gap, the batch before an offset need not be the one that is to be read for it.
+        if baseOffset - self.baseOffset != Int64(self.nextRelativeOffset) { self.recent.removeAll() }
+        self.nextRelativeOffset = Int32(truncatingIfNeeded: lastOffset - self.baseOffset + 1)
         self.recent.append(
             relativeOffset: Int32(truncatingIfNeeded: baseOffset - self.baseOffset),
             position: Int32(truncatingIfNeeded: position))

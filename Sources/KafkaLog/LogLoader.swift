@@ -21,6 +21,8 @@ struct LogLoader {
     private var snapshots: [Int64] = []
     private var epochs = LeaderEpochCache()
     private var producers = ProducerStateManager()
+    /// The base of the segment whose indexes were made anew.
+    private var reindexed: Int64 = -1
     /// How what no mark vouches for is read.
     private var check = SegmentRecovery.Check.headersAndCRC
 
@@ -85,6 +87,13 @@ struct LogLoader {
         self.report.endsEarly = logEnd < self.hints.recoveryPoint
         // Not raised to the log's start, of which a power cut might know nothing.
         let recoveryPoint = self.hints.isClean ? logEnd : min(self.hints.recoveryPoint, logEnd)
+        // No flush comes for what lies before the recovery point, and a transaction index that is lost would not be missed.
+        if active.baseOffset < recoveryPoint, active.transactionIndex.count > 0,
+            self.reindexed == active.baseOffset || active.transactionIndex.unwritten > 0
+        {
+            try active.writeIndexes(self.folder)
+            try self.syncIndexes(of: active.baseOffset)
+        }
         var state = PartitionLog.State(
             sharedConfig: .shared(self.config), logStartOffset: logStart, logEndOffset: logEnd, highWatermark: logEnd,
             writer: writer, recoveryPoint: recoveryPoint, sealed: sealed, active: active, epochs: self.epochs,
@@ -291,6 +300,7 @@ struct LogLoader {
         let index = self.segments.firstIndex { $0.base == old.baseOffset } ?? 0
         var producers = try self.replayProducers(segments: Array(self.segments[..<index]), upTo: old.baseOffset)
         try SegmentRecovery.removeAllIndexes(old.baseOffset, self.folder)
+        self.reindexed = old.baseOffset
         var segment = ActiveSegment(baseOffset: old.baseOffset, createdMs: self.now, file: old.file)
         let file = try segment.openFile(self.folder)
         var next = old.baseOffset
@@ -372,6 +382,7 @@ struct LogLoader {
         self.producers = try self.replayProducers(segments: Array(self.segments[..<first]), upTo: base)
         self.epochs.truncateFromEnd(base)
         try SegmentRecovery.removeAllIndexes(base, self.folder)
+        self.reindexed = base
         var next = base
         return try self.readOn(from: first, ActiveSegment(baseOffset: base, createdMs: self.now), &next)
     }
@@ -418,9 +429,18 @@ struct LogLoader {
                 return try self.reopenAsActive(index - 1, next)
             }
             next = base
-            try SegmentRecovery.removeAllIndexes(base, self.folder)
+            if !self.isSettled(index) { try SegmentRecovery.removeAllIndexes(base, self.folder) }
             segment = ActiveSegment(baseOffset: base, createdMs: self.now)
         }
+    }
+
+    /// Of a segment whose indexes were made anew, and which no flush may come to.
+    private func syncIndexes(of base: Int64) throws(IOError) {
+        for suffix in [PartitionFolder.Suffix.index, .timeindex, .txnindex] {
+            let path = self.folder.path(base, suffix)
+            if try FileSystem.exists(path) { try FileSystem.sync(FileSystem.open(path, .readWrite)) }
+        }
+        try FileSystem.syncDirectory(self.folder.path)
     }
 
     /// Cuts off what is not whole, in a segment and behind it. On disk when it returns: else a power cut could bring it back

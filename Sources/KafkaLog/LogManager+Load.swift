@@ -105,6 +105,7 @@ extension LogManager {
             do throws(IOError) {
                 let part = try self.load(directory, index, now, topicID, config)
                 report.add(part)
+                self.cleaner.loaded(directory) { self.log(for: $0)?.checkpointValues.logEndOffset }
             } catch {
                 // What was not on disk yet may be lost: the next start of this boot must read what there is.
                 if error.call == .sync { try? directory.marks.invalidate() }

@@ -12,6 +12,7 @@ extension LogManager {
         else { return }
         try self.forget(index)
         try log.truncate(to: offset, now: now)
+        self.cleaner.truncated(partition, to: log.checkpointValues.logEndOffset, in: self.directories[index])
         try self.rewriteMarks(index, nonce: "", durable: false)
     }
 
@@ -20,6 +21,7 @@ extension LogManager {
         guard let log = self.log(for: partition), let index = self.directoryIndex(of: log) else { return }
         _ = log.lowerRecoveryPoint(to: 0)
         try self.forget(index)
+        self.cleaner.truncated(partition, to: 0, in: self.directories[index])
         try log.truncateFullyAndStart(at: offset, now: now)
         try self.rewriteMarks(index, nonce: "", durable: false)
     }

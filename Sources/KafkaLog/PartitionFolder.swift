@@ -19,18 +19,32 @@ struct PartitionFolder: Sendable {
 
     /// An offset in 20 digits, so that names sort as offsets do.
     static func name(_ offset: Int64) -> String {
-        let digits = String(offset)
-        return String(repeating: "0", count: max(0, 20 - digits.utf8.count)) + digits
+        String(unsafeUninitializedCapacity: 20) { digits in
+            var rest = offset.magnitude
+            for at in (0..<20).reversed() {
+                digits[at] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
+                rest /= 10
+            }
+            return 20
+        }
     }
 
     /// The offset and suffix of a name such as `00000000000000000042.log`; nil for any other.
     static func parse(_ name: String) -> (offset: Int64, suffix: Substring)? {
         let utf8 = name.utf8
-        guard utf8.count > 21, let dot = name.firstIndex(of: "."),
-            name.utf8.distance(from: name.startIndex, to: dot) == 20,
-            let offset = Int64(name[..<dot]), offset >= 0
-        else { return nil }
-        return (offset, name[name.index(after: dot)...])
+        guard utf8.count > 21 else { return nil }
+        var offset: Int64 = 0
+        var at = utf8.startIndex
+        for _ in 0..<20 {
+            guard let digit = Int64(exactly: Int(utf8[at]) - 48), (0...9).contains(digit) else { return nil }
+            let (tens, isTooLarge) = offset.multipliedReportingOverflow(by: 10)
+            let (sum, isAbove) = tens.addingReportingOverflow(digit)
+            guard !isTooLarge, !isAbove else { return nil }
+            offset = sum
+            at = utf8.index(after: at)
+        }
+        guard utf8[at] == UInt8(ascii: ".") else { return nil }
+        return (offset, name[utf8.index(after: at)...])
     }
 
     // MARK: partition.metadata

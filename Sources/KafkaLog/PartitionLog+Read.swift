@@ -480,7 +480,7 @@ extension PartitionLog {
         if knownEnd == nil, let at = try view.locate(limit, hint: hints.limit.map { max($0, start) }) {
             // The batch that holds the limit is left out, unless it is the one asked for.
             end = max(at.position, start + firstSize)
-            if at.header.baseOffset < limit { nextOffset = nil }
+            if at.header.baseOffset < limit { nextOffset = end == at.position ? at.header.baseOffset : nil }
         }
         var why = ReadEnd.limit
         var segmentEnd = limit

@@ -212,6 +212,7 @@ package final class PartitionLog: Sendable {
         var highWatermark: Int64
         var logStartOffset: Int64
         var firstSegmentBase: Int64
+        var logEndOffset: Int64
     }
 
     var checkpointValues: CheckpointValues {
@@ -219,7 +220,8 @@ package final class PartitionLog: Sendable {
             CheckpointValues(
                 recoveryPoint: state.recoveryPoint, highWatermark: state.highWatermark,
                 logStartOffset: state.logStartOffset,
-                firstSegmentBase: state.sealed.first?.baseOffset ?? state.active.baseOffset)
+                firstSegmentBase: state.sealed.first?.baseOffset ?? state.active.baseOffset,
+                logEndOffset: state.logEndOffset)
         }
     }
 

@@ -99,9 +99,8 @@ extension PartitionLog {
         _ segment: SealedSegment, _ before: ArraySlice<SealedSegment>
     ) throws(IOError) -> Bool {
         let base = segment.baseOffset
-        var loader = LogLoader(
-            folder: self.folder, config: self.config, hints: OpenHints(logStartOffset: self.snapshot.logStartOffset),
-            now: 0)
+        // Also what lies before the log's start, as when it was written.
+        var loader = LogLoader(folder: self.folder, config: self.config, hints: OpenHints(), now: 0)
         var producers = try loader.replayProducers(
             segments: before.map { ($0.baseOffset, $0.size) }, upTo: base)
         let view = SegmentView(
@@ -135,7 +134,8 @@ extension PartitionLog {
                     guard let start = buffer.baseAddress else { return }
                     for (number, entry) in found.enumerated() { entry.store(start + number * AbortedTransaction.size) }
                 }
-                try FileSystem.replace(path, with: bytes, durable: false)
+                // A segment before the recovery point is not looked into after a power cut.
+                try FileSystem.replace(path, with: bytes, durable: true)
             }
         }
         try TransactionIndexChecks.note(base, first: before.first?.baseOffset ?? base, self.folder)

@@ -40,6 +40,12 @@ struct CleanableRange: Equatable {
         self.firstUncleanableOffset = max(firstDirtyOffset, limit)
         self.mustUpdateCheckpoint = mustUpdateCheckpoint
     }
+
+    /// Whether a segment is to be cleaned, and was not yet as a whole. One that goes on behind what is cleanable is not:
+    /// where the log starts in the midst of it, `firstUncleanableOffset` is not its begin.
+    func isDirty(_ segment: CleanableSegment) -> Bool {
+        segment.nextOffset > self.firstDirtyOffset && segment.nextOffset <= self.firstUncleanableOffset
+    }
 }
 
 /// How much a log needs cleaning.
@@ -52,9 +58,7 @@ struct Dirtiness: Equatable {
     init(_ range: CleanableRange, sealed: [CleanableSegment]) {
         self.cleanBytes = sealed.reduce(0) { $1.baseOffset < range.firstDirtyOffset ? $0 + $1.size : $0 }
         self.cleanableBytes = sealed.reduce(0) { sum, segment in
-            let isCleanable =
-                segment.nextOffset > range.firstDirtyOffset && segment.baseOffset < range.firstUncleanableOffset
-            return isCleanable ? sum + segment.size : sum
+            return range.isDirty(segment) ? sum + segment.size : sum
         }
     }
 

@@ -151,6 +151,23 @@ package final class LogCleaner: Sendable {
         }
     }
 
+    /// A log is cut: what comes in the place of what is gone is not clean. Where the checkpoint cannot be written that holds
+    /// until the process ends.
+    func truncated(_ partition: TopicPartition, to offset: Int64, in directory: LogDirectory) {
+        guard let checkpoint = self.checkpoint(partition, directory), checkpoint > offset else { return }
+        self.setCheckpoint(partition, offset, directory)
+    }
+
+    /// The logs of a folder are open. One that a power cut has made shorter is not clean where it will grow again.
+    func loaded(_ directory: LogDirectory, end: (TopicPartition) -> Int64?) {
+        let tooFar = self.withCheckpoints(directory) { offsets in
+            offsets.filter { partition, offset in end(partition).map { $0 < offset } ?? false }
+        }
+        for partition in tooFar.keys {
+            if let offset = end(partition) { self.truncated(partition, to: offset, in: directory) }
+        }
+    }
+
     /// A partition is gone: another of its name is not clean.
     func forget(_ partition: TopicPartition, in directory: LogDirectory) {
         self.setCheckpoint(partition, nil, directory)
@@ -184,7 +201,7 @@ package final class LogCleaner: Sendable {
             _ = try? log.deleteOldSegments(now: now)
         }
         do throws(CleaningFailure) {
-            try self.makeDurable(log, candidate.range.firstUncleanableOffset, manager)
+            try self.makeDurable(log, manager)
             let run = try LogCleaning(log, cleaning, candidate.range, self.resources, now: now)
             let (end, stats) = try run.run()
             self.setCheckpoint(log.topicPartition, end, candidate.directory)
@@ -208,10 +225,11 @@ package final class LogCleaner: Sendable {
     /// What is to be replaced must lie before the recovery point, on disk too: behind it a start after a power cut takes a
     /// gap in the offsets, which compaction leaves, for lost data.
     private func makeDurable(
-        _ log: PartitionLog, _ offset: Int64, _ manager: LogManager
+        _ log: PartitionLog, _ manager: LogManager
     ) throws(CleaningFailure) {
         do throws(IOError) {
-            try log.flush(upTo: offset)
+            // So must what lies behind it and decides about it: markers of transactions, last batches of producers.
+            try log.flush(upTo: .max)
             if let index = manager.directoryIndex(of: log) { try manager.checkpoint(index) }
         } catch {
             throw .io(error)

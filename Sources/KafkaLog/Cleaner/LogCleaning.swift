@@ -108,9 +108,7 @@ final class LogCleaning {
         // What is replaced must be older than the recovery point: a start reads nothing of it then.
         try self.io { () throws(IOError) in try self.log.flush(upTo: self.range.firstUncleanableOffset) }
         let sealed = self.log.state.withLock { $0.sealed }
-        let dirty = sealed.filter {
-            $0.nextOffset > self.range.firstDirtyOffset && $0.baseOffset < self.range.firstUncleanableOffset
-        }
+        let dirty = sealed.filter { self.range.isDirty(CleanableSegment($0)) }
         try self.buildMap(dirty)
         self.stats.mapNs = ottla_monotonic_ns() - began
         self.stats.keys = Int64(self.map.count)

@@ -399,10 +399,15 @@
         }
 
         private func split(_ path: String) -> (folder: String, name: String) {
-            let utf8 = path.utf8
-            guard let slash = utf8.lastIndex(of: UInt8(ascii: "/")) else { return ("/", path) }
-            let name = String(path[utf8.index(after: slash)...])
-            return (slash == utf8.startIndex ? "/" : String(path[..<slash]), name)
+            var path = path
+            return path.withUTF8 { utf8 in
+                guard let slash = utf8.lastIndex(of: UInt8(ascii: "/")) else {
+                    return ("/", String(decoding: utf8, as: UTF8.self))
+                }
+                let name = String(decoding: UnsafeBufferPointer(rebasing: utf8[(slash + 1)...]), as: UTF8.self)
+                if slash == 0 { return ("/", name) }
+                return (String(decoding: UnsafeBufferPointer(rebasing: utf8[..<slash]), as: UTF8.self), name)
+            }
         }
 
         private func find(_ folder: String, _ name: String) -> SimulatedNode? {
