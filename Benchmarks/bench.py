@@ -66,12 +66,13 @@ ROWS = [
 
 
 class Server:
-    """A broker or a floor, fresh, on a folder and a port of its own."""
+    """A broker or a floor, fresh, on a folder and a port of its own; with `keep` on the folder as it is, which stays."""
 
-    def __init__(self, name: str, command: list[str], folder: pathlib.Path, port: int):
-        self.name, self.folder, self.port = name, folder, port
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+    def __init__(self, name: str, command: list[str], folder: pathlib.Path, port: int, keep: bool = False):
+        self.name, self.folder, self.port, self.keep = name, folder, port, keep
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
         self.log = open(folder.with_suffix(".log"), "w")
         # Without our own variables, which the broker would take for settings.
         environment = {key: value for key, value in os.environ.items() if not key.startswith("OTTLA_")}
@@ -99,7 +100,8 @@ class Server:
             self.process.kill()
             self.process.wait()
         self.log.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if not self.keep:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def recycle_pages(folder: pathlib.Path, megabytes: int) -> None:

@@ -18,6 +18,8 @@ struct LogLoader {
 
     /// Segments by base offset, with their sizes.
     private var segments: [(base: Int64, size: Int)] = []
+    /// Of segments that were read with CRCs: see `ActiveSegment.uncheckedBefore`.
+    private var uncheckedBefore: [Int64: Int] = [:]
     private var snapshots: [Int64] = []
     private var epochs = LeaderEpochCache()
     private var producers = ProducerStateManager()
@@ -82,7 +84,8 @@ struct LogLoader {
         let sealed = self.segments.indices.dropLast().map { index in
             SealedSegment(
                 baseOffset: self.segments[index].base, size: self.segments[index].size,
-                nextOffset: self.segments[index + 1].base, folder: self.folder)
+                nextOffset: self.segments[index + 1].base, folder: self.folder,
+                uncheckedBefore: self.uncheckedBefore[self.segments[index].base])
         }
         self.report.endsEarly = logEnd < self.hints.recoveryPoint
         // Not raised to the log's start, of which a power cut might know nothing.
@@ -419,6 +422,7 @@ struct LogLoader {
                 return (segment, next)
             }
             if !self.isSettled(index) { try segment.seal(self.folder) }
+            self.uncheckedBefore[segment.baseOffset] = segment.uncheckedBefore
             index += 1
             let base = self.segments[index].base
             // A power cut may take what was not synced from the end of a segment and leave the one after it.

@@ -88,6 +88,7 @@ extension PartitionLog {
     /// Checks all segments as they are now. Blocks.
     /// - Parameter pace: called with the bytes read since the last call; false to stop.
     func scrub(_ pace: (Int) -> Bool) {
+        if self.isUnverified { self.verifyInBackground() }
         let sealed = self.state.withLock { $0.status == .open ? $0.sealed : [] }
         for segment in sealed {
             do throws(IOError) {
@@ -101,33 +102,68 @@ extension PartitionLog {
             }
         }
         do throws(IOError) {
-            guard let source = try self.activeScrubSource() else { return }
-            _ = try self.scrub(source, pace)
+            self.checkActiveIndexes()
+            guard let (source, isIndexMissing) = try self.activeScrubSource() else { return }
+            _ = try self.scrub(source, isIndexMissing: isIndexMissing, pace)
         } catch {
             if error.code != ENOENT { self.notice(.error, "scrub: \(error)") }
         }
     }
 
     /// The active segment, with a file of its own: those of a thousand idle partitions stay closed.
-    private func activeScrubSource() throws(IOError) -> CheckSource? {
-        let found = self.state.withLock { state -> (base: Int64, end: Int, limit: Int64, Int32, SegmentChecks?)? in
+    private func activeScrubSource() throws(IOError) -> (CheckSource, isIndexMissing: Bool)? {
+        struct Found {
+            var base: Int64
+            var end: Int
+            var limit: Int64
+            var epoch: Int32
+            var checks: SegmentChecks?
+            /// Entries in the index files.
+            var offsets: Int
+            var times: Int
+        }
+        let found = self.state.withLock { state -> Found? in
             guard state.status == .open, state.active.size > 0 else { return nil }
             let checks = state.active.uncheckedBefore > 0 ? state.active.checksForNotes() : state.active.checks
-            return (
-                state.active.baseOffset, state.active.size, state.logEndOffset, state.epochs.latestEpoch ?? .max,
-                checks
-            )
+            return Found(
+                base: state.active.baseOffset, end: state.active.size, limit: state.logEndOffset,
+                epoch: state.epochs.latestEpoch ?? .max, checks: checks, offsets: state.active.offsetIndex.persisted,
+                times: state.active.timeIndex.persisted)
         }
-        guard let (base, end, limit, epoch, checks) = found else { return nil }
-        let file = try FileSystem.open(self.folder.path(base, .log), .read)
+        guard let found else { return nil }
+        let file = try FileSystem.open(self.folder.path(found.base, .log), .read)
         FileSystem.advise(file, .random)
-        return CheckSource(
-            view: SegmentView(
-                baseOffset: base, file: file, end: end, offsetIndex: nil, timeIndex: nil, checks: checks),
-            limit: limit, latestEpoch: epoch)
+        let view = SegmentView(
+            baseOffset: found.base, file: file, end: found.end,
+            offsetIndex: self.entries(found.offsets, self.folder.path(found.base, .index)),
+            timeIndex: self.entries(found.times, self.folder.path(found.base, .timeindex)), checks: found.checks)
+        let isMissing =
+            view.offsetIndex == nil && found.offsets > 0 || view.timeIndex == nil && found.times > 0
+        return (CheckSource(view: view, limit: found.limit, latestEpoch: found.epoch), isMissing)
     }
 
-    private func scrub(_ source: CheckSource, _ pace: (Int) -> Bool) throws(IOError) -> Bool {
+    private func entries<Entry>(_ count: Int, _ path: String) -> IndexFile<Entry>? {
+        guard count > 0, let file = try? FileSystem.open(path, .read) else { return nil }
+        return IndexFile(file: file, count: count)
+    }
+
+    /// The entries in the index files are not those of the batches, or some are missing.
+    private func remakeActiveIndexes(_ source: CheckSource) throws(IOError) {
+        try self.state.withLock { state throws(IOError) in
+            guard state.status == .open, state.active.baseOffset == source.view.baseOffset,
+                state.active.size >= source.view.end
+            else { return }
+            var view = source.view
+            view.file = try state.active.openFile(self.folder)
+            view.end = state.active.size
+            try self.remakeActiveIndexes(&state, view)
+            state.active.areIndexFilesChecked = true
+        }
+    }
+
+    private func scrub(
+        _ source: CheckSource, isIndexMissing: Bool = false, _ pace: (Int) -> Bool
+    ) throws(IOError) -> Bool {
         let view = source.view
         var checker = BatchChecker(
             view, from: 0, nextOffset: view.baseOffset, limit: source.limit, latestEpoch: source.latestEpoch,
@@ -172,6 +208,9 @@ extension PartitionLog {
                 "\(self.folder.path(view.baseOffset, .index)): the index files are wrong and are made anew")
             try sealed.dropIndexes()
             _ = try sealed.view(self.environment.segmentCache)
+        } else if source.sealed == nil, !isDamaged, self.isCurrent(source) {
+            let isRight = try indexes.isRight(isComplete: false)
+            if isIndexMissing || !isRight { try self.remakeActiveIndexes(source) }
         }
         return pace(checker.window.bytesRead - paced)
     }
@@ -213,9 +252,11 @@ struct IndexVerifier {
     }
 
     /// After the last batch.
-    mutating func isRight() throws(IOError) -> Bool {
-        guard !self.isWrong, self.view.offsetIndex != nil, self.view.timeIndex != nil else {
-            return !self.isWrong && self.view.offsetIndex == nil && self.view.timeIndex == nil
+    /// - Parameter isComplete: both files must be there, or none; those of an active segment come with their first entry.
+    mutating func isRight(isComplete: Bool = true) throws(IOError) -> Bool {
+        guard !self.isWrong else { return false }
+        if isComplete, self.view.offsetIndex == nil || self.view.timeIndex == nil {
+            return self.view.offsetIndex == nil && self.view.timeIndex == nil
         }
         let offset = try self.offsets?.current()
         let time = try self.times?.current()

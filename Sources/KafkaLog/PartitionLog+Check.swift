@@ -16,6 +16,7 @@ extension PartitionLog {
 
     /// The segment of that base as it is now; nil where it is gone. Blocks.
     func checkSource(base: Int64) throws(IOError) -> CheckSource? {
+        self.lookAhead()
         for attempt in 0..<2 {
             do throws(IOError) {
                 enum Found {
@@ -24,6 +25,7 @@ extension PartitionLog {
                     case sealed(SealedSegment, Int32)
                 }
                 let found = try self.state.withLock { state throws(IOError) -> Found in
+                    if state.isUnverified { try self.verify(&state) }
                     guard state.status == .open else { return .none }
                     let epoch = state.epochs.latestEpoch ?? .max
                     if base == state.active.baseOffset {

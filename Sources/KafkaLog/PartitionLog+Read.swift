@@ -266,6 +266,12 @@ extension PartitionLog {
         _ isSequential: inout Bool
     ) -> Result<Plan, ErrorCode> {
         let (offset, maxBytes) = (request.offset, request.maxBytes)
+        if state.isUnverified, request.isNow, state.status == .open {
+            // Its files are looked at first, which is not for an event loop.
+            offsets = state.offsets
+            let base = state.sealedIndex(of: offset).map { state.sealed[$0].baseOffset } ?? state.active.baseOffset
+            return .success(.wait(PendingRead(base: base, offset: offset, bytes: min(maxBytes, ReadPool.piece))))
+        }
         self.verifyIfNeeded(&state)
         offsets = state.offsets
         guard state.status == .open else { return .failure(state.refusalCode) }
@@ -383,6 +389,20 @@ extension PartitionLog {
         }
     }
 
+    /// The same ahead of its need, by who has time.
+    func checkActiveIndexes() {
+        self.lookAhead()
+        do throws(IOError) {
+            try self.state.withLock { state throws(IOError) in
+                guard state.status == .open, !state.isUnverified, !state.active.areIndexFilesChecked else { return }
+                try self.checkActiveIndexes(&state)
+            }
+        } catch {
+            // Found out again where they are needed.
+            self.notice(.error, "\(error)")
+        }
+    }
+
     private func compareActiveIndexes(_ state: inout State) throws(IOError) {
         let (hasOffsets, hasTimes) = (state.active.offsetIndex.persisted > 0, state.active.timeIndex.persisted > 0)
         guard hasOffsets || hasTimes else { return }
@@ -393,7 +413,13 @@ extension PartitionLog {
         {
             return
         }
+        try self.remakeActiveIndexes(&state, view)
+    }
+
+    /// The index files of the active segment are wrong: they are made anew from the headers of its batches.
+    func remakeActiveIndexes(_ state: inout State, _ view: SegmentView) throws(IOError) {
         self.notice(.warning, "\(PartitionFolder.name(view.baseOffset)): its index files are wrong and are made anew")
+        self.environment.counters.add(self.environment.counters.rebuiltIndexes)
         var made = ActiveSegment(baseOffset: view.baseOffset, createdMs: state.active.createdMs, file: view.file)
         var next = view.baseOffset
         _ = try SegmentRecovery.scan(

@@ -95,10 +95,39 @@ extension PartitionLog {
         do throws(IOError) { try self.verify(&state) } catch { self.notice(.error, "\(error)") }
     }
 
+    /// What `verify` and `checkActiveIndexes` will read under the lock is read here without it, so that it is in the page
+    /// cache then and nobody waits for the disk with it. Nothing is concluded from it.
+    func lookAhead() {
+        let found = self.state.withLock {
+            state -> (sealed: [Int64], base: Int64, end: Int, last: Int, offsets: Int, times: Int)? in
+            guard state.status == .open, state.isUnverified || !state.active.areIndexFilesChecked else { return nil }
+            return (
+                state.isUnverified ? state.sealed.map(\.baseOffset) : [], state.active.baseOffset, state.active.size,
+                state.active.lastBatchPosition, state.active.offsetIndex.persisted, state.active.timeIndex.persisted
+            )
+        }
+        guard let found else { return }
+        for base in found.sealed { _ = try? FileSystem.status(self.folder.path(base, .log)) }
+        guard let file = try? FileSystem.open(self.folder.path(found.base, .log), .read) else { return }
+        FileSystem.advise(file, .random)
+        var view = SegmentView(
+            baseOffset: found.base, file: file, end: found.end, offsetIndex: nil, timeIndex: nil)
+        _ = try? view.header(at: found.last)
+        if let transactions = try? TransactionIndex(self.folder, found.base) { _ = try? transactions.crc() }
+        if found.offsets > 0, let index = try? FileSystem.open(self.folder.path(found.base, .index), .read) {
+            view.offsetIndex = IndexFile(file: index, count: found.offsets)
+        }
+        if found.times > 0, let index = try? FileSystem.open(self.folder.path(found.base, .timeindex), .read) {
+            view.timeIndex = IndexFile(file: index, count: found.times)
+        }
+        _ = try? SegmentRecovery.areActiveIndexesUsable(view)
+    }
+
     var isUnverified: Bool { self.state.withLock { $0.isUnverified } }
 
     /// As `verify`, for who has time: the topic's id in the folder too.
     func verifyInBackground() {
+        self.lookAhead()
         do throws(IOError) {
             let isOpen = try self.state.withLock { state throws(IOError) -> Bool in
                 try self.verify(&state)

@@ -104,6 +104,7 @@ extension PartitionLog {
             else { return }
             if config.preallocate { FileSystem.reserve(file, count: config.segmentBytes) }
             self.makeIndexFiles()
+            self.checkActiveIndexes()
             let isWanted = self.state.withLock { state -> Bool in
                 guard state.status == .open, state.nextFile == nil, state.nextFileRequested else { return false }
                 state.nextFile = file

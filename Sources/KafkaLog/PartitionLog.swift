@@ -114,6 +114,11 @@ package final class PartitionLog: Sendable {
         }
     }
 
+    /// The same for an event loop; nil where nobody has looked at the files since the start: `readNow` has that done.
+    package var snapshotNow: LogOffsets? {
+        self.state.withLock { $0.isUnverified && $0.status == .open ? nil : $0.offsets }
+    }
+
     package var logEndOffset: Int64 {
         self.state.withLock { state in
             self.verifyIfNeeded(&state)

@@ -67,6 +67,28 @@ package final class ReadPool: Sendable {
     /// Runs a job that reads, after those before it. Not after the end.
     package func submit(_ job: @escaping @Sendable () -> Void) { self.threads.submit(job) }
 
+    /// Whether a part of a file, whose batches were checked before, is in the page cache. Where it is not it is read, and
+    /// `whenThere` called then.
+    package func isThere(
+        _ file: LogFile, at position: Int, count: Int, whenThere: @escaping @Sendable () -> Void
+    ) -> Bool {
+        if FileSystem.isResident(file, at: position, count: count, isSettled: true) { return true }
+        if self.state.withLock({ $0.isStopped }) { return true }
+        self.threads.submit {
+            withUnsafeTemporaryAllocation(byteCount: 64 << 10, alignment: 16) { block in
+                var done = 0
+                while done < count {
+                    let piece = UnsafeMutableRawBufferPointer(rebasing: block[..<min(block.count, count - done)])
+                    // What cannot be read is found out when it is sent.
+                    guard let got = try? FileSystem.read(file, piece, at: position + done), got > 0 else { break }
+                    done += got
+                }
+            }
+            whenThere()
+        }
+        return false
+    }
+
     /// Ends the threads. Not to be called on one of them.
     func stop() {
         self.state.withLock { $0.isStopped = true }

@@ -5,9 +5,9 @@ import KafkaRecords
 /// files; it is used outside of the log's lock.
 struct SegmentView: Sendable {
     let baseOffset: Int64
-    let file: LogFile
+    var file: LogFile
     /// Bytes of the file that count.
-    let end: Int
+    var end: Int
     var offsetIndex: IndexFile<OffsetIndexEntry>?
     var timeIndex: IndexFile<TimeIndexEntry>?
     /// What of it is known to be whole or damaged; nil: all is trusted, or it is not looked at.

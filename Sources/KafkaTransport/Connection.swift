@@ -55,11 +55,12 @@ package final class Connection: @unchecked Sendable, CustomStringConvertible {
     @exclusivity(unchecked) private var keepsReadBuffer = false
     /// Answers wait in the channel for room in the socket: nothing is worked on meanwhile.
     @exclusivity(unchecked) private(set) var isBacklogged = false
-    /// The last thing handed to the channel since the last flush; the others are written already.
-    @exclusivity(unchecked) private var lastHandedOver: IOData?
-    private var backlog: Backlog?
-    @exclusivity(unchecked) private var backlogs: [Backlog] = []
+    /// In order; the channel gets one after the other.
+    @exclusivity(unchecked) private var rests: [Rest] = []
+    /// What the channel has.
+    @exclusivity(unchecked) private var backlog: Backlog?
     private var backlogBytes = 0
+    private var isWatched = false
 
     // For TransportLoop.
     var indexInLoop = -1
@@ -167,8 +168,7 @@ package final class Connection: @unchecked Sendable, CustomStringConvertible {
             receiver.close()
             slots = []
             context = nil
-            backlog?.release()
-            lastHandedOver = nil
+            rests = []
             loop.handler.disconnected(self)
             userData = nil
         }
@@ -281,20 +281,13 @@ package final class Connection: @unchecked Sendable, CustomStringConvertible {
     private func flush() {
         guard hasUnflushed else { return }
         hasUnflushed = false
-        guard let context, !hasFailed else { return loop.output.discard() }
+        guard context != nil, !hasFailed else { return loop.output.discard() }
         do {
             try loop.output.finish(to: self)
         } catch {
             outputFailed(error)
         }
-        guard let last = lastHandedOver.take() else { return }
-        let backlog = self.backlog.take() ?? Backlog()
-        backlogs.append(backlog)
-        if backlogs.count == 1 { loop.watch(self) }
-        let promise = context.eventLoop.makePromise(of: Void.self)
-        promise.futureResult.whenComplete { [self] in sent(backlog, $0) }
-        context.write(NIOAny(last), promise: promise)
-        context.flush()
+        if isBacklogged, backlog == nil { sendRest() }
     }
 
     private func outputFailed(_ failure: ResponseOutput.Failure) {
@@ -313,24 +306,73 @@ package final class Connection: @unchecked Sendable, CustomStringConvertible {
 
     // The channel's part of the output: what the socket does not take.
 
-    func borrow(_ part: FilePart) -> NIOFileHandle {
-        let backlog = self.backlog ?? Backlog()
-        self.backlog = backlog
-        return backlog.borrow(part)
+    func handOver(_ bytes: ByteBuffer) {
+        isBacklogged = true
+        rests.append(.bytes(bytes))
     }
 
-    func handOver(_ data: IOData) {
+    func handOver(_ part: FilePart, from: Int, upTo end: Int) {
         isBacklogged = true
-        if let last = lastHandedOver { context?.write(NIOAny(last), promise: nil) }
-        lastHandedOver = data
+        rests.append(.file(part, from: from, upTo: end, seen: loop.now))
+    }
+
+    /// Gives the channel the next of the rests, or what is ready of it.
+    /// - Parameter isThere: the first piece of a file was just read.
+    private func sendRest(isThere: Bool = false) {
+        guard !isGone, !hasFailed, let context, let first = rests.first else { return }
+        let backlog: Backlog
+        let data: IOData
+        switch first {
+        case .bytes(let bytes):
+            rests.removeFirst()
+            (backlog, data) = (Backlog(), .byteBuffer(bytes))
+        case .file(let part, let from, let end, let seen):
+            guard part.isWithinFile else { return fileIsCut() }
+            let upTo = min(end, from + Rest.pieceBytes)
+            let age = Clock.monotonic() &- seen
+            if !isThere, age >= UInt64(loop.limits.freshFileMs) &* 1_000_000, !self.isThere(part, from, upTo) { return }
+            backlog = Backlog(part)
+            guard let region = backlog.region(from: from, upTo: upTo) else { return }
+            data = .fileRegion(region)
+            if upTo < end { rests[0] = .file(part, from: upTo, upTo: end, seen: seen) } else { rests.removeFirst() }
+        }
+        self.backlog = backlog
+        watch()
+        let promise = context.eventLoop.makePromise(of: Void.self)
+        promise.futureResult.whenComplete { [self] in sent(backlog, $0) }
+        context.write(NIOAny(data), promise: promise)
+        context.flush()
+    }
+
+    /// False: `sendRest` goes on when it is.
+    private func isThere(_ part: FilePart, _ from: Int, _ upTo: Int) -> Bool {
+        let eventLoop = self.eventLoop
+        // Nothing else is sent meanwhile, and it is not asked again: see `flush` and `sent`.
+        let waiting = Backlog()
+        if loop.handler.isThere(
+            part, at: Int64(from), count: upTo - from,
+            whenThere: { [self] in
+                eventLoop.execute {
+                    guard self.backlog === waiting else { return }
+                    self.backlog = nil
+                    self.sendRest(isThere: true)
+                }
+            })
+        {
+            return true
+        }
+        backlog = waiting
+        watch()
+        return false
     }
 
     private func sent(_ backlog: Backlog, _ result: Result<Void, any Error>) {
         backlog.release()
-        backlogs.removeAll { $0 === backlog }
+        if self.backlog === backlog { self.backlog = nil }
         switch result {
         case .success:
-            guard backlogs.isEmpty, lastHandedOver == nil else { return }
+            lastActive = loop.now
+            guard rests.isEmpty else { return sendRest() }
             isBacklogged = false
             resumeSoon()
         case .failure(let error):
@@ -340,17 +382,27 @@ package final class Connection: @unchecked Sendable, CustomStringConvertible {
         }
     }
 
-    /// Once a second, while the channel has something to send. False: it has not any more.
+    private func watch() {
+        if !isWatched { loop.watch(self) }
+        isWatched = true
+    }
+
+    private func fileIsCut() {
+        loop.log.line(.file, now: loop.now, "\(self): closed, a file became shorter while it was sent")
+        hasFailed = true
+        isClosing = true
+        context?.close(promise: nil)
+    }
+
+    /// Once a second, while there is something to send. False: there is not any more.
     func watchBacklog() -> Bool {
-        if backlogs.contains(where: { $0.isCut }) {
-            loop.log.line(.file, now: loop.now, "\(self): closed, a file became shorter while it was sent")
-            closeNow()
-        }
+        isWatched = isBacklogged && !isGone
+        if backlog?.isCut ?? false { fileIsCut() }
         // A slow reader is not idle as long as it takes something.
         let left = (try? context?.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0
         if left != backlogBytes { lastActive = loop.now }
         backlogBytes = left
-        return !backlogs.isEmpty
+        return isWatched
     }
 
     // MARK: Input

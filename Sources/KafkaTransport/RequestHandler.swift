@@ -11,6 +11,17 @@ package protocol RequestHandler: AnyObject {
     func disconnected(_ connection: Connection)
     /// After a burst of requests, and after everything that the burst's completions set going.
     func loopDrained()
+    /// A socket takes a part of a file more slowly than it was there: asked before the next piece of it is sent. True
+    /// where that may be sent without waiting for the disk; else `whenThere` is called later, once, by any thread.
+    func isThere(
+        _ part: FilePart, at position: Int64, count: Int, whenThere: @escaping @Sendable () -> Void
+    ) -> Bool
+}
+
+extension RequestHandler {
+    package func isThere(
+        _ part: FilePart, at position: Int64, count: Int, whenThere: @escaping @Sendable () -> Void
+    ) -> Bool { true }
 }
 
 /// Names a request of a connection, in order of arrival.

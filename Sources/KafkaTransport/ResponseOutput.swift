@@ -20,8 +20,6 @@ final class ResponseOutput {
     private static let capacity = 64 * 1024
     /// Up to so many bytes are copied rather than sent from where they lie.
     private static let copyBytes = 8 * 1024
-    /// NIO's sendfile gets no more at a time.
-    private static let pieceBytes = 1024 * 1024
     /// After so many bytes of one part the loop turns to others, even if the socket takes more.
     private static let turnBytes = 4 * 1024 * 1024
 
@@ -130,7 +128,7 @@ final class ResponseOutput {
         guard sent < bytes.count else { return }
         var rest = allocator.buffer(capacity: bytes.count - sent)
         rest.writeBytes(UnsafeRawBufferPointer(rebasing: bytes[sent...]))
-        connection.handOver(.byteBuffer(rest))
+        connection.handOver(rest)
     }
 
     private func send(_ bytes: ByteBuffer, to connection: Connection) throws(Failure) {
@@ -144,7 +142,7 @@ final class ResponseOutput {
         guard sent < bytes.readableBytes else { return }
         var rest = bytes
         rest.moveReaderIndex(forwardBy: sent)
-        connection.handOver(.byteBuffer(rest))
+        connection.handOver(rest)
     }
 
     /// How many bytes the socket took.
@@ -196,43 +194,48 @@ final class ResponseOutput {
         }
         guard left > 0 else { return }
         guard part.isWithinFile else { throw .file(errno: 0) }
-        let handle = connection.borrow(part)
-        var from = Int(position)
-        let end = from + left
-        while from < end {
-            let upTo = min(end, from + Self.pieceBytes)
-            connection.handOver(.fileRegion(FileRegion(fileHandle: handle, readerIndex: from, endIndex: upTo)))
-            from = upTo
-        }
+        connection.handOver(part, from: Int(position), upTo: Int(position) + left)
     }
 }
 
-/// What the NIO channel still has to send for a connection, up to one flush: keeps the owners of the files, and
-/// borrows their descriptors.
-final class Backlog: @unchecked Sendable {
-    private var handles: [NIOFileHandle] = []
-    private var parts: [FilePart] = []
+/// What follows once the channel has sent what it has. A file leaves in pieces, so that each is looked at just before: what
+/// was in the page cache when the answer was made may be gone when a slow reader comes to it.
+enum Rest {
+    case bytes(ByteBuffer)
+    /// - Parameter seen: when it was known to be in the page cache, monotonic nanoseconds.
+    case file(FilePart, from: Int, upTo: Int, seen: UInt64)
 
-    func borrow(_ part: FilePart) -> NIOFileHandle {
-        let handle = NIOFileHandle(_deprecatedTakingOwnershipOfDescriptor: part.fd)
-        handles.append(handle)
-        parts.append(part)
-        return handle
+    /// So much of a file at a time: what sending it may cost the loop at most, should it be gone after all.
+    static let pieceBytes = 256 * 1024
+}
+
+/// A piece of a file that the NIO channel has to send: keeps the file's owner, and borrows its descriptor.
+final class Backlog: @unchecked Sendable {
+    private var handle: NIOFileHandle?
+    private var part: FilePart?
+
+    init(_ part: FilePart? = nil) {
+        self.part = part
+        handle = part.map { NIOFileHandle(_deprecatedTakingOwnershipOfDescriptor: $0.fd) }
     }
 
-    /// A file was cut while it is sent: sendfile then gets no byte and NIO tries for ever.
-    var isCut: Bool { parts.contains { !$0.isWithinFile } }
+    func region(from: Int, upTo: Int) -> FileRegion? {
+        handle.map { FileRegion(fileHandle: $0, readerIndex: from, endIndex: upTo) }
+    }
 
-    /// All is sent, or nothing more will be. The descriptors stay open: they are the owners'.
+    /// The file was cut while it is sent: sendfile then gets no byte and NIO tries for ever.
+    var isCut: Bool { part.map { !$0.isWithinFile } ?? false }
+
+    /// All is sent, or nothing more will be. The descriptor stays open: it is the owner's.
     func release() {
-        for handle in handles { _ = try? handle.takeDescriptorOwnership() }
-        handles = []
-        parts = []
+        _ = try? handle?.takeDescriptorOwnership()
+        handle = nil
+        part = nil
     }
 }
 
 extension FilePart {
-    fileprivate var isWithinFile: Bool {
+    var isWithinFile: Bool {
         var status = stat()
         return fstat(fd, &status) == 0 && Int64(status.st_size) - position >= Int64(length)
     }

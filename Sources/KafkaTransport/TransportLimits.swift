@@ -25,6 +25,9 @@ package struct TransportLimits: Sendable {
     package var maxOverlapping = 32
     /// File parts shorter than this are read into the answer, longer ones leave by sendfile.
     package var sendfileMinBytes = 16 * 1024
+    /// A part of a file that was in the page cache when its answer was made is looked for there again when a slow reader
+    /// comes to it so much later.
+    package var freshFileMs: Int64 = 200
     /// Recycled request buffers over 64 KiB that a loop keeps.
     package var recycledBytesPerLoop = 16 * 1024 * 1024
     /// Milliseconds between two looks at stalled frames, idle connections and waiting ones.

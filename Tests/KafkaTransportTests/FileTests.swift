@@ -97,6 +97,85 @@ struct FileTests {
         #expect(eventually { weak.withLock { $0?.file == nil } })
     }
 
+    /// Each piece of what the socket did not take at once is asked for, one at a time, and sent when it is there.
+    @Test func aSlowReaderWaitsForWhatIsGone() throws {
+        let file = TestFile(pattern(6_000_000, seed: 4))
+        var limits = TransportLimits()
+        limits.freshFileMs = 0
+        let server = try TestServer(limits: limits) { frame, _, _, _ in
+            let index = frame.withUnsafeMutableBytes { Int($0[0]) }
+            var buffer = ByteBuffer()
+            buffer.writeInteger(Int32(0))
+            buffer.writeBytes([1, 2, 3])
+            let parts = [0..<3_000_000 + index, 5_000_000..<5_000_100, 1_000_000..<2_500_000]
+            return .answered(
+                ResponseParts(bytes: buffer, files: zip([4, 6, 7], parts).map { ($0, file.part($1)) }))
+        }
+        defer { server.stop() }
+        let asked = Mutex((pieces: [Int](), waiting: 0, mostWaiting: 0))
+        server.counts.isThere.withLock {
+            $0 = { position, count, whenThere in
+                let waits = asked.withLock { asked in
+                    asked.pieces.append(count)
+                    guard asked.pieces.count % 3 != 0 else { return false }
+                    asked.waiting += 1
+                    asked.mostWaiting = max(asked.mostWaiting, asked.waiting)
+                    return true
+                }
+                guard waits else { return true }
+                _ = Thread {
+                    asked.withLock { $0.waiting -= 1 }
+                    whenThere()
+                }
+                return false
+            }
+        }
+        let client = try TestClient(port: server.port, receiveBuffer: 65_536)
+        client.send(frame([0]) + frame([7]) + frame([200]))
+        for index in [0, 7, 200] {
+            var expected: [UInt8] = []
+            expected += file.bytes[0..<3_000_000 + index]
+            expected += [1, 2]
+            expected += file.bytes[5_000_000..<5_000_100]
+            expected += [3]
+            expected += file.bytes[1_000_000..<2_500_000]
+            #expect(client.receiveFrame() == expected)
+        }
+        let (pieces, waiting, mostWaiting) = asked.withLock { $0 }
+        #expect(pieces.count > 10 && pieces.allSatisfy { $0 <= Rest.pieceBytes })
+        #expect(waiting == 0 && mostWaiting == 1)
+    }
+
+    @Test func aConnectionThatGoesAwayWhileItWaitsLetsTheOwnerGo() throws {
+        let weak = Mutex<WeakFile?>(nil)
+        var limits = TransportLimits()
+        limits.freshFileMs = 0
+        let server = try TestServer(limits: limits) { _, _, _, _ in
+            let file = TestFile(pattern(4_000_000, seed: 3))
+            weak.withLock { $0 = WeakFile(file) }
+            var buffer = ByteBuffer()
+            buffer.writeInteger(Int32(0))
+            return .answered(ResponseParts(bytes: buffer, files: [(4, file.part(0..<4_000_000))]))
+        }
+        defer { server.stop() }
+        let waiting = Mutex<[@Sendable () -> Void]>([])
+        server.counts.isThere.withLock {
+            $0 = { _, _, whenThere in
+                waiting.withLock { $0.append(whenThere) }
+                return false
+            }
+        }
+        let client = try TestClient(port: server.port, receiveBuffer: 65_536)
+        client.send(frame([1]))
+        #expect(client.receive(4) == be32(4_000_000))
+        #expect(eventually { waiting.withLock { $0.count } == 1 })
+        client.shut()
+        #expect(eventually { server.server.connectionCount == 0 })
+        for body in waiting.withLock({ $0 }) { body() }
+        waiting.withLock { $0 = [] }
+        #expect(eventually { weak.withLock { $0?.file == nil } })
+    }
+
     @Test func aConnectionThatGoesAwayLetsTheOwnerGo() throws {
         let weak = Mutex<WeakFile?>(nil)
         let server = try TestServer { _, _, _, _ in

@@ -33,12 +33,20 @@ final class ScriptedHandler: RequestHandler {
     func disconnected(_ connection: Connection) { counts.disconnected.add(1, ordering: .relaxed) }
 
     func loopDrained() {}
+
+    func isThere(
+        _ part: FilePart, at position: Int64, count: Int, whenThere: @escaping @Sendable () -> Void
+    ) -> Bool {
+        counts.isThere.withLock { $0 }?(position, count, whenThere) ?? true
+    }
 }
 
 final class Counts: Sendable {
     let connected = Atomic<Int>(0)
     let requests = Atomic<Int>(0)
     let disconnected = Atomic<Int>(0)
+    /// What the handler says of parts of files; nil: all are there.
+    let isThere = Mutex<(@Sendable (Int64, Int, @escaping @Sendable () -> Void) -> Bool)?>(nil)
 }
 
 /// An answer with the frame's bytes.

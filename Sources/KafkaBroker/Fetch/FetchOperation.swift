@@ -82,6 +82,12 @@ struct FetchResult {
         }
     }
 
+    mutating func set(_ read: LogRead) {
+        self.highWatermark = read.highWatermark
+        self.lastStableOffset = read.lastStableOffset
+        self.logStartOffset = read.logStartOffset
+    }
+
     mutating func set(_ offsets: LogOffsets) {
         self.highWatermark = offsets.highWatermark
         self.lastStableOffset = offsets.lastStableOffset
@@ -203,7 +209,23 @@ struct FetchOperation {
             result.leaderEpoch = partition.leaderEpoch
             return result
         }
-        let offsets = partition.log.snapshot
+        let offsets: LogOffsets
+        if let known = partition.log.snapshotNow {
+            offsets = known
+        } else {
+            // Nobody has looked at its files since the start.
+            switch partition.log.readNow(from: target.fetchOffset, maxBytes: 1, upTo: .max, minOneMessage: false) {
+            case .success(let read) where read.isPending:
+                result.set(read)
+                result.isPending = true
+                return result
+            case .success:
+                offsets = partition.log.snapshot
+            case .failure(let code):
+                result.error = code
+                return result
+            }
+        }
         if target.lastFetchedEpoch >= 0 {
             // KIP-595: tells a reader whose history parted from ours where it did.
             let end = partition.log.endOffset(forEpoch: target.lastFetchedEpoch)
@@ -228,9 +250,7 @@ struct FetchOperation {
             minOneMessage: isFirst)
         {
         case .success(let read):
-            result.highWatermark = read.highWatermark
-            result.lastStableOffset = read.lastStableOffset
-            result.logStartOffset = read.logStartOffset
+            result.set(read)
             result.slice = read.slice
             if self.parameters.isReadCommitted, read.slice != nil {
                 result.addAborted(partition.log.abortedTransactions(from: target.fetchOffset, to: read.upperBound))

@@ -52,6 +52,14 @@ final class LoopRequestHandler: RequestHandler {
         ProduceRequest.apiKey, JoinGroupRequest.apiKey, SyncGroupRequest.apiKey,
     ]
 
+    func isThere(
+        _ part: FilePart, at position: Int64, count: Int, whenThere: @escaping @Sendable () -> Void
+    ) -> Bool {
+        guard let file = part.owner as? LogFile else { return true }
+        return self.broker.replicaManager.logManager.reads.isThere(
+            file, at: Int(position), count: count, whenThere: whenThere)
+    }
+
     init(broker: Broker, loop: TransportLoop) {
         self.broker = broker
         self.loop = loop
