@@ -16,11 +16,13 @@ extension Broker {
         guard let partition = self.replicaManager.partition(of: log) else { return }
         self.wake(partition)
         if partition.topic == InternalTopics.consumerOffsets { self.groupCoordinator.highWatermarkAdvanced(partition) }
+        self.transactionCoordinator.highWatermarkAdvanced(partition)
     }
 
     private func appendsEnded(_ log: PartitionLog) {
         guard let partition = self.replicaManager.partition(of: log) else { return }
         if partition.topic == InternalTopics.consumerOffsets { self.groupCoordinator.storageFailed(partition) }
+        self.transactionCoordinator.storageFailed(partition)
     }
 
     private func appended(_ append: QueuedAppend) {

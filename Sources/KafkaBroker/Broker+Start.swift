@@ -101,6 +101,7 @@ extension Broker {
         self.replicaManager.open(image.topics.map { self.spec(of: $0) }, areNew: false)
         self.replicaManager.logManager.onFailedFolder { [weak self] in self?.folderFailed($0) }
         self.groupCoordinator.follow()
+        self.transactionCoordinator.follow()
         self.replicaManager.logManager.startMaintenance()
     }
 
@@ -110,6 +111,8 @@ extension Broker {
         self.replicaManager.takeOffline(folder.partitions) { self.wake($0) }
         let coordinated = folder.partitions.filter { $0.topic == InternalTopics.consumerOffsets }
         self.groupCoordinator.unload(coordinated.map(\.partition))
+        self.transactionCoordinator.unload(
+            folder.partitions.filter { $0.topic == InternalTopics.transactionState }.map(\.partition))
         if folder.isFatal {
             self.fail("data folder \(folder.path) has failed (\(folder.error)), and nothing can be served without it")
         }
@@ -142,6 +145,7 @@ extension Broker {
             self.replicaManager.update(config: self.spec(of: change.new).config, ofTopic: change.new.id)
         }
         self.groupCoordinator.follow()
+        self.transactionCoordinator.follow()
         self.groupCoordinator.topicsDeleted(delta.deletedTopics.map { .init(name: $0.name, topicID: $0.id) })
     }
 }

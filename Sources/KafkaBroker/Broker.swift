@@ -22,11 +22,14 @@ package final class Broker: Sendable {
     package let replicaManager: ReplicaManager
     package let fetchSessions: FetchSessionCache
     package let groupCoordinator: GroupCoordinatorService
+    package let transactionCoordinator: TransactionCoordinatorService
     /// For what must not happen on an event loop.
     package let background: BackgroundThreads
     /// Syncs that somebody waits for.
     package let syncs: BackgroundThreads
     package let eventLoops: MultiThreadedEventLoopGroup
+    /// What is served.
+    let apiHandlers: [ApiHandler]
 
     private let mailboxes = Mutex<[LoopMailbox<LoopMessage>]>([])
     private let server = Mutex<KafkaServer?>(nil)
@@ -52,10 +55,19 @@ package final class Broker: Sendable {
         self.syncs = syncs
         self.eventLoops = eventLoops
         self.fetchMaxBytes = Int32(clamping: config.fetchMaxBytes)
+        self.apiHandlers = ApiHandler.served(unstableVersions: config.isOn("unstable.api.versions.enable"))
         let wake = CallbackSlot<Partition>()
         self.groupCoordinator = GroupCoordinatorService(
             config: GroupCoordinatorConfig(config), replicaManager: replicaManager, background: background,
             eventLoop: eventLoops.next(), logger: logger, wake: { wake($0) })
+        self.transactionCoordinator = TransactionCoordinatorService(
+            config: TransactionCoordinatorConfig(config), replicaManager: replicaManager,
+            producerIDs: self.producerIDs,
+            markers: TransactionMarkerWriter(
+                replicaManager: replicaManager, groupCoordinator: self.groupCoordinator, background: background,
+                wake: { wake($0) }),
+            background: background, eventLoop: eventLoops.next(), logger: logger, wake: { wake($0) })
+        self.verifiesTransactions = Atomic(config.verifiesTransactions)
         wake.set { [weak self] in self?.wake($0) }
         // A fetch may wait for the disk as it does for records.
         replicaManager.logManager.reads.onDone { [weak self] read in
@@ -127,6 +139,7 @@ package final class Broker: Sendable {
     package func stop() -> Bool {
         // Members held in JoinGroup would hold up the shutdown.
         self.groupCoordinator.stop()
+        self.transactionCoordinator.stop()
         // So would long polls.
         for mailbox in self.mailboxes.withLock({ $0 }) { mailbox.post(.endWaits) }
         self.server.withLock { $0 }?.shutdown(grace: .seconds(5))
@@ -183,9 +196,12 @@ package final class Broker: Sendable {
 
     /// fetch.max.bytes
     let fetchMaxBytes: Int32
+    /// transaction.partition.verification.enable
+    let verifiesTransactions: Atomic<Bool>
 
     func update(config: KafkaConfig) {
         self.currentConfig.withLock { $0 = config }
+        self.verifiesTransactions.store(config.verifiesTransactions, ordering: .relaxed)
         self.server.withLock { $0 }?.updateConnectionLimits(TransportLimits(config))
         self.replicaManager.logManager.update(cleaner: config.logCleaner)
     }

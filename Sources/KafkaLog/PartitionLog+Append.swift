@@ -21,30 +21,34 @@ extension PartitionLog {
     /// where flush.messages says so.
     /// - Parameter now: the wall clock, ms.
     /// - Parameter leaderEpoch: the epoch of this leader.
+    /// - Parameter transaction: what is asked of a batch of a transaction.
     package func append(
         _ batch: UnsafeMutableRawBufferPointer, validated: ValidatedBatch, leaderEpoch: Int32, now: Int64,
-        origin: RecordOrigin
+        origin: RecordOrigin, transaction: TransactionCheck = .none
     ) -> Result<AppendInfo, AppendError> {
         var after = AfterAppend()
-        var result = self.appendBehindQueue(batch, validated, leaderEpoch, now, origin, &after)
+        var result = self.appendBehindQueue(batch, validated, leaderEpoch, now, origin, transaction, &after)
         if case .failure(.storage(EMFILE)) = result {
             self.environment.fileRelief()
-            result = self.appendBehindQueue(batch, validated, leaderEpoch, now, origin, &after)
+            result = self.appendBehindQueue(batch, validated, leaderEpoch, now, origin, transaction, &after)
         }
         self.carryOut(after)
         return result
     }
 
+    /// Whether a disk that is slow has appends queued, so that `append` would have to wait for them.
+    package var isQueueing: Bool { self.state.withLock { $0.queued > 0 && $0.status == .open } }
+
     /// Waits until nothing is queued. Those who may not wait append to partitions for which nobody queues.
     private func appendBehindQueue(
         _ batch: UnsafeMutableRawBufferPointer, _ validated: ValidatedBatch, _ leaderEpoch: Int32, _ now: Int64,
-        _ origin: RecordOrigin, _ after: inout AfterAppend
+        _ origin: RecordOrigin, _ transaction: TransactionCheck, _ after: inout AfterAppend
     ) -> Result<AppendInfo, AppendError> {
         while true {
             let result = self.state.withLock { state -> Result<AppendInfo, AppendError>? in
                 if state.queued > 0, state.status == .open { return nil }
                 defer { after.isNewlyOpen = self.isNewlyOpen(&state) || after.isNewlyOpen }
-                return self.append(batch, validated, leaderEpoch, now, origin, &state, &after)
+                return self.append(batch, validated, leaderEpoch, now, origin, transaction, &state, &after)
             }
             if let result { return result }
             usleep(1000)
@@ -85,9 +89,9 @@ extension PartitionLog {
 
     @inline(__always) func append(
         _ batch: UnsafeMutableRawBufferPointer, _ validated: ValidatedBatch, _ leaderEpoch: Int32, _ now: Int64,
-        _ origin: RecordOrigin, _ state: inout State, _ after: inout AfterAppend
+        _ origin: RecordOrigin, _ transaction: TransactionCheck, _ state: inout State, _ after: inout AfterAppend
     ) -> Result<AppendInfo, AppendError> {
-        switch self.prepare(batch, validated, leaderEpoch, now, origin, &state, &after) {
+        switch self.prepare(batch, validated, leaderEpoch, now, origin, transaction, &state, &after) {
         case .done(let result):
             return result
         case .ready(let prepared):
@@ -109,7 +113,7 @@ extension PartitionLog {
     /// Decides everything about a batch: whether it is taken, its offsets, its place.
     @inline(__always) func prepare(
         _ batch: UnsafeMutableRawBufferPointer, _ validated: ValidatedBatch, _ leaderEpoch: Int32, _ now: Int64,
-        _ origin: RecordOrigin, _ state: inout State, _ after: inout AfterAppend
+        _ origin: RecordOrigin, _ transaction: TransactionCheck, _ state: inout State, _ after: inout AfterAppend
     ) -> Preparation {
         guard state.status == .open else { return .done(.failure(state.refusal)) }
         if state.isUnverified {
@@ -119,7 +123,7 @@ extension PartitionLog {
         var marker: TransactionMarker?
         if header.producerID >= 0 {
             if header.isControl { marker = TransactionMarker(batch: UnsafeRawBufferPointer(batch), header) }
-            switch state.producers.check(header, origin: origin, marker: marker) {
+            switch state.producers.check(header, origin: origin, marker: marker, transaction) {
             case .append:
                 break
             case .duplicate(let old):

@@ -83,6 +83,8 @@ struct ProducerStateManager: Sendable {
     var openTransactions: [OpenTransaction] = []
     /// Those with one that was at or above the high watermark when last looked at.
     var endedTransactions: [EndedTransaction] = []
+    /// Producers whose transaction is being verified, by id. Mostly empty.
+    var verifications: [Int64: ProducerVerification] = [:]
 
     enum Decision: Equatable {
         case append
@@ -94,12 +96,17 @@ struct ProducerStateManager: Sendable {
     var count: Int { self.producers.count }
 
     /// Whether a batch may be appended. Changes nothing: the batch is not in the log yet.
-    /// - Parameter marker: of a control batch.
-    func check(_ header: RecordBatchHeader, origin: RecordOrigin, marker: TransactionMarker? = nil) -> Decision {
+    /// - Parameters:
+    ///   - marker: of a control batch.
+    ///   - check: what more is asked of a batch of a transaction.
+    func check(
+        _ header: RecordBatchHeader, origin: RecordOrigin, marker: TransactionMarker? = nil,
+        _ check: TransactionCheck = .none
+    ) -> Decision {
         guard let index = self.producers.index(forKey: header.producerID) else {
             // Kafka accepts any first sequence of a producer of which nothing is known: its records may have been
             // deleted by retention.
-            return .append
+            return self.verify(header, nil, check) ?? .append
         }
         let entry = self.producers.values[index]
         if origin == .client, let duplicate = entry.duplicate(of: header) { return .duplicate(duplicate) }
@@ -110,6 +117,7 @@ struct ProducerStateManager: Sendable {
                 "Epoch \(header.producerEpoch) of producer \(header.producerID) is older than its epoch \(entry.epoch)")
         }
         if header.isControl {
+            if let refusal = Self.check(markerEpoch: header, entry, check) { return refusal }
             guard origin != .replica, let marker, marker.coordinatorEpoch < entry.coordinatorEpoch else {
                 return .append
             }
@@ -118,6 +126,7 @@ struct ProducerStateManager: Sendable {
                 "A marker for producer \(header.producerID) is of coordinator epoch \(marker.coordinatorEpoch), the "
                     + "last one was of \(entry.coordinatorEpoch)")
         }
+        if let refusal = self.verify(header, entry, check) { return refusal }
         if origin == .client, let refusal = Self.checkSequence(header, entry) { return refusal }
         if entry.currentTransactionFirstOffset >= 0, !header.isTransactional {
             return .refuse(
@@ -158,6 +167,8 @@ struct ProducerStateManager: Sendable {
         highWatermark: Int64 = .max
     ) -> AbortedTransaction? {
         guard header.producerID >= 0 else { return nil }
+        // What was verified is written, or the transaction is over: a record that comes later is verified anew.
+        if header.isTransactional, !self.verifications.isEmpty { self.verifications[header.producerID] = nil }
         if let index = self.producers.index(forKey: header.producerID) {
             let open = self.producers.values[index].currentTransactionFirstOffset
             Self.apply(header, baseOffset, now, marker, to: &self.producers.values[index])
@@ -205,6 +216,9 @@ struct ProducerStateManager: Sendable {
 
     /// Forgets producers from which nothing came for `expirationMs` (producer.id.expiration.ms).
     mutating func expire(now: Int64, expirationMs: Int64) {
+        if !self.verifications.isEmpty {
+            self.verifications = self.verifications.filter { now &- $0.value.beganMs < expirationMs }
+        }
         guard !self.producers.isEmpty else { return }
         let expired = self.producers.filter {
             now &- max($0.value.lastTimestamp, $0.value.lastAppendMs) >= expirationMs

@@ -1,12 +1,11 @@
 """What is not there yet is refused clearly and at once; no client is left retrying."""
 
-import subprocess
 import time
 
 import pytest
 
 from support import wire
-from support.clients import LIBRARIES, ClientError, Record
+from support.clients import ClientError, Record
 
 # Nobody should have to wait for a client's own time-out (60 s with most) to learn it.
 AT_ONCE = 15
@@ -23,31 +22,21 @@ def refused(call) -> tuple[str, float]:
     return text, took
 
 
-@pytest.mark.parametrize("client", LIBRARIES)
-def test_transactions(clients, topic, client):
-    one = clients(client)
-    one.produce(topic, [Record(value=b"x")])
-    text, _ = refused(lambda: one.transaction(topic))
-    assert "timed out" not in text.lower() and "timeout" not in text.lower(), text
-    # The topic is as it was.
-    assert one.offsets(topic) == (0, 1)
-
-
 def test_transactional_batches(broker, topic):
+    """Records of a transaction in a request that does not say of which."""
     with wire.Connection(broker.port) as connection:
         connection.create_topic(topic)
         _, producer, epoch = connection.init_producer_id()
         batch = wire.batch([b"x"], attributes=16, producer=producer, epoch=epoch, sequence=0)
         assert connection.produce(topic, 0, batch)[0] != 0
-        assert connection.init_producer_id("a transaction")[0] != 0
         assert connection.end_offset(topic, 0) == 0
 
 
 def test_other_coordinators(broker):
-    """FindCoordinator for a transaction or a share group: an error that no client retries."""
+    """FindCoordinator for a share group: an error that no client retries."""
     retriable = {5, 6, 7, 8, 9, 13, 14, 15, 16}
     with wire.Connection(broker.port) as connection:
-        for kind in (1, 2):
+        for kind in (2,):
             body = wire.text("key") + bytes([kind])
             answer = connection.ask(wire.header(10, 1) + body)
             error = int.from_bytes(answer[8:10], "big", signed=True)
@@ -76,16 +65,3 @@ def test_share_consumers(clients, topic, client):
     one.produce(topic, [Record(value=b"x")])
     text, _ = refused(lambda: one.share(topic, f"{topic}-group", timeout=60))
     assert "timed out" not in text.lower(), text
-
-
-def test_kcat_with_a_transaction(broker, topic):
-    began = time.monotonic()
-    done = subprocess.run(
-        ["kcat", "-b", broker.address, "-P", "-t", topic, "-X", "transactional.id=t", "-X", "message.timeout.ms=60000"],
-        input=b"x\n",
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode != 0
-    assert time.monotonic() - began < AT_ONCE

@@ -92,6 +92,14 @@ package final class GroupCoordinatorService: Sendable {
 
     private var coordinator: GroupCoordinator? { self.active.withLock { $0?.coordinator } }
 
+    /// Ends a producer's transaction in a partition of `__consumer_offsets`; NONE once the marker is committed.
+    func appendMarker(
+        _ marker: CoordinatorMarker, to partition: Int32, respond: @escaping @Sendable (ErrorCode) -> Void
+    ) {
+        guard let coordinator = self.coordinator else { return respond(.notCoordinator) }
+        coordinator.runtime.appendMarker(marker, on: partition, now: .current, respond: respond)
+    }
+
     // MARK: The broker's changes
 
     /// The topics of this broker have changed, or are there for the first time: takes up the partitions of

@@ -36,14 +36,67 @@ extension LoopRequestHandler {
         _ frame: UnsafeMutableRawBufferPointer, bodyAt position: Int, version: Int16, correlationID: Int32,
         clientID: UnsafeRawBufferPointer?, on connection: Connection, ticket: RequestTicket
     ) throws(DecodingError) -> RequestOutcome {
-        var walker = try ProduceRequestWalker(UnsafeRawBufferPointer(frame), from: position, version: version)
-        let acks = walker.acks
+        let walker = try ProduceRequestWalker(UnsafeRawBufferPointer(frame), from: position, version: version)
+        let isAdmin = clientID.map { isAdminClient($0) } ?? false
         let table = self.broker.replicaManager.table
         guard walker.partitionCount <= table.maxPartitionsOfRequest else {
             return .close("Produce to \(walker.partitionCount) partitions, of which there are \(table.partitionCount)")
         }
+        guard walker.transactionalID != nil else {
+            return self.produce(frame, walker, correlationID, isAdmin, nil, on: connection, ticket: ticket)
+        }
+        // Its bytes may have to be there for longer than the frame.
+        let pending = PendingProduce(isSilent: walker.acks == 0)
+        // Comes back on this loop.
+        let handler = UncheckedSendableBox(self)
+        let step = self.transaction(of: walker, in: UnsafeRawBufferPointer(frame)) { transaction in
+            handler.value.resume(pending, transaction)
+        }
+        switch step {
+        case .known(let transaction):
+            return self.produce(frame, walker, correlationID, isAdmin, transaction, on: connection, ticket: ticket)
+        case .pending:
+            pending.keep(
+                Array(frame), bodyAt: position, version: version, correlationID: correlationID, isAdmin: isAdmin,
+                on: connection, ticket: ticket)
+            return pending.isSilent ? .noResponse : .pending(mayOverlap: false)
+        }
+    }
+
+    /// A Produce whose transaction was asked for is carried out after all.
+    private func resume(_ pending: PendingProduce, _ transaction: ProduceTransaction) {
+        guard let kept = pending.take() else { return }
+        var bytes = kept.bytes
+        self.loop.run {
+            let outcome = bytes.withUnsafeMutableBytes { frame -> RequestOutcome in
+                do throws(DecodingError) {
+                    let walker = try ProduceRequestWalker(
+                        UnsafeRawBufferPointer(frame), from: kept.position, version: kept.version)
+                    return self.produce(
+                        frame, walker, kept.correlationID, kept.isAdmin, transaction, on: kept.connection,
+                        ticket: kept.ticket)
+                } catch {
+                    return .close("a request that cannot be read: \(error)")
+                }
+            }
+            switch outcome {
+            case .answered(let parts): kept.connection.complete(kept.ticket, parts)
+            case .close(let reason): kept.connection.close(reason)
+            // It was told already, or will be.
+            case .noResponse, .pending: break
+            }
+        }
+    }
+
+    private func produce(
+        _ frame: UnsafeMutableRawBufferPointer, _ walker: ProduceRequestWalker, _ correlationID: Int32, _ isAdmin: Bool,
+        _ transaction: ProduceTransaction?, on connection: Connection, ticket: RequestTicket
+    ) -> RequestOutcome {
+        var walker = walker
+        let version = walker.version
+        let acks = walker.acks
+        let table = self.broker.replicaManager.table
         let now = wallClockMs()
-        let isAdmin = clientID.map { isAdminClient($0) } ?? false
         self.output.begin(correlationID: correlationID, headerVersion: version >= 9 ? 1 : 0)
         var writer = ProduceResponseWriter(into: self.output, version: version, topicCount: walker.topicCount)
         var entry: TopicEntry?
@@ -58,8 +111,8 @@ extension LoopRequestHandler {
                 var answer = ProduceResponseWriter.Partition(index: asked.index, errorCode: .none, baseOffset: -1)
                 let records = asked.records.map { UnsafeMutableRawBufferPointer(rebasing: frame[$0]) }
                 let request = ProduceParameters(
-                    version: version, acks: acks, hasTransactionalID: walker.transactionalID != nil, now: now,
-                    isAdmin: isAdmin, connection: connection, ticket: ticket)
+                    version: version, acks: acks, transaction: transaction, now: now, isAdmin: isAdmin,
+                    connection: connection, ticket: ticket)
                 switch self.append(records, at: asked.index, of: entry, request, &parked) {
                 case .success(let info, let log):
                     if !info.isCommitted, acks != 0 {
@@ -109,7 +162,8 @@ extension LoopRequestHandler {
     private struct ProduceParameters {
         var version: Int16
         var acks: Int16
-        var hasTransactionalID: Bool
+        /// Of a producer with a transactional id.
+        var transaction: ProduceTransaction?
         var now: Int64
         var isAdmin: Bool
         var connection: Connection
@@ -138,7 +192,6 @@ extension LoopRequestHandler {
             return .failure(ProduceOutcome(.unknownTopicOrPartition))
         }
         guard request.acks >= -1, request.acks <= 1 else { return .failure(ProduceOutcome(.invalidRequiredAcks)) }
-        if request.hasTransactionalID { return .failure(.noTransactions) }
         if topic.isInternal && !request.isAdmin {
             return .failure(ProduceOutcome(.invalidTopicException, "Cannot append to internal topic \(topic.name)"))
         }
@@ -161,19 +214,26 @@ extension LoopRequestHandler {
             if !outcome.recordErrors.isEmpty { outcome.logStartOffset = partition.log.snapshot.logStartOffset }
             return .failure(outcome)
         case .success(let validated):
-            if validated.isTransactional { return .failure(.noTransactions) }
+            var check = TransactionCheck.none
+            if validated.isTransactional {
+                guard let transaction = request.transaction else { return .failure(.noTransactionalID) }
+                switch transaction[partition] {
+                case .append(let asked): check = asked
+                case .refuse(let code, let message): return .failure(ProduceOutcome(code, message))
+                }
+            }
             guard let records else { return .failure(ProduceOutcome(.invalidRecord)) }
             if validated.needsRewrite {
-                return self.rewriteAndAppend(records, validated, rules, to: partition, request, &parked)
+                return self.rewriteAndAppend(records, validated, check, rules, to: partition, request, &parked)
             }
-            return self.append(records, validated, to: partition, request, &parked)
+            return self.append(records, validated, check, to: partition, request, &parked)
         }
     }
 
     /// The topic's `compression.type` is not the batch's: the one case in which a batch is packed anew.
     private func rewriteAndAppend(
-        _ records: UnsafeMutableRawBufferPointer, _ validated: ValidatedBatch, _ rules: ValidationRules,
-        to partition: Partition, _ request: ProduceParameters, _ parked: inout ParkedProduce?
+        _ records: UnsafeMutableRawBufferPointer, _ validated: ValidatedBatch, _ check: TransactionCheck,
+        _ rules: ValidationRules, to partition: Partition, _ request: ProduceParameters, _ parked: inout ParkedProduce?
     ) -> Appended {
         let rewritten = RecordValidator.rewrite(
             UnsafeRawBufferPointer(records), validated: validated, rules: rules, scratch: self.scratch)
@@ -182,18 +242,18 @@ extension LoopRequestHandler {
             return .failure(ProduceOutcome(failure.code, failure.message))
         case .success(let (rewritten, validated)):
             var bytes = rewritten
-            return bytes.withUnsafeMutableBytes { self.append($0, validated, to: partition, request, &parked) }
+            return bytes.withUnsafeMutableBytes { self.append($0, validated, check, to: partition, request, &parked) }
         }
     }
 
     private func append(
-        _ records: UnsafeMutableRawBufferPointer, _ validated: ValidatedBatch, to partition: Partition,
-        _ request: ProduceParameters, _ parked: inout ParkedProduce?
+        _ records: UnsafeMutableRawBufferPointer, _ validated: ValidatedBatch, _ check: TransactionCheck,
+        to partition: Partition, _ request: ProduceParameters, _ parked: inout ParkedProduce?
     ) -> Appended {
         // Those who may write to internal topics wait as coordinators do.
         let outcome = partition.log.appendOrQueue(
             records, validated: validated, leaderEpoch: partition.leaderEpoch, now: request.now,
-            mayQueue: !request.isAdmin
+            mayQueue: !request.isAdmin, transaction: check
         ) {
             guard request.acks != 0 else { return nil }
             let waiting = parked ?? self.begin(request)
@@ -227,9 +287,8 @@ extension LoopRequestHandler {
 }
 
 extension ProduceOutcome {
-    /// Transactions are not here yet. The code is one that every client takes as final.
-    static let noTransactions = ProduceOutcome(
-        .transactionalIDAuthorizationFailed, "Transactions are not supported by this broker yet")
+    /// Records of a transaction whose request does not say which.
+    static let noTransactionalID = ProduceOutcome(.transactionalIDAuthorizationFailed)
 }
 
 /// Kafka's own tools write to internal topics under this client id.

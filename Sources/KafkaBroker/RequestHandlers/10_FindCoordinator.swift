@@ -5,8 +5,7 @@ import Logging
 // FindCoordinator 0-6. 1 brings the type of the key (0 group, 1 transactional id, 2 share group), 4 several keys at once
 // (KIP-699), 6 keys of share groups. Below 4 the answer is in the response itself, from 4 on in a list.
 //
-// Transactions and share groups are not served yet. Their clients have to be told so once and for all: librdkafka, for
-// one, asks again every half second after any error but TRANSACTIONAL_ID_AUTHORIZATION_FAILED.
+// Share groups are not served yet.
 extension ApiHandler {
     static let findCoordinator = ApiHandler.ordinary(FindCoordinatorRequest.self) { request, context, respond in
         let version = context.apiVersion
@@ -25,25 +24,24 @@ extension ApiHandler {
             }
             respond(response)
         }
+        let broker = context.broker
+        let internalTopic: String
+        let partition: @Sendable (String) -> Partition?
         switch request.keyType {
         case 0:
-            break
+            internalTopic = InternalTopics.consumerOffsets
+            partition = { broker.groupCoordinator.partition(for: $0) }
         case 1:
-            return answer {
-                .failure(
-                    $0, .transactionalIDAuthorizationFailed,
-                    "This broker does not serve transactions: there is no transaction coordinator.")
-            }
+            internalTopic = InternalTopics.transactionState
+            partition = { broker.transactionCoordinator.partition(for: $0) }
         case 2:
             return answer { .failure($0, .invalidRequest, "This broker does not serve share groups.") }
         default:
             return answer { .failure($0, .invalidRequest, "There are no coordinators of type \(request.keyType).") }
         }
-        let broker = context.broker
         let find: @Sendable (String) -> FindCoordinatorResponse.Coordinator = { key in
-            guard broker.groupCoordinator.partition(for: key) != nil else {
-                return .failure(
-                    key, .coordinatorNotAvailable, "The group's partition of the internal topic is offline.")
+            guard partition(key) != nil else {
+                return .failure(key, .coordinatorNotAvailable, "Its partition of \(internalTopic) is offline.")
             }
             var coordinator = FindCoordinatorResponse.Coordinator()
             coordinator.key = key
@@ -53,10 +51,10 @@ extension ApiHandler {
             coordinator.errorMessage = nil
             return coordinator
         }
-        if broker.replicaManager.table.topic(named: InternalTopics.consumerOffsets) != nil { return answer(find) }
-        broker.topicManager.autoCreate(InternalTopics.consumerOffsets) { error in
+        if broker.replicaManager.table.topic(named: internalTopic) != nil { return answer(find) }
+        broker.topicManager.autoCreate(internalTopic) { error in
             guard let error else { return answer(find) }
-            broker.logger.error("\(InternalTopics.consumerOffsets) cannot be made: \(error.text)")
+            broker.logger.error("\(internalTopic) cannot be made: \(error.text)")
             answer { .failure($0, .coordinatorNotAvailable, error.text) }
         }
     }

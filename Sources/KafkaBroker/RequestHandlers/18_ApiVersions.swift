@@ -15,7 +15,7 @@ extension ApiHandler {
             respond(response)
             return
         }
-        response.apiKeys = ApiHandler.all.map { .init(of: $0) }
+        response.apiKeys = context.broker.apiHandlers.map { .init(of: $0) }
         respond(response)
     }
 

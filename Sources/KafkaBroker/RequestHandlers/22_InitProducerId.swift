@@ -1,37 +1,56 @@
+import KafkaCoordination
 import KafkaMessages
 import KafkaPrimitives
 
-// InitProducerId 0-5. A new id with epoch 0 for an idempotent producer. 2 is flexible, 3 sends the producer's present id
-// and epoch (KIP-360), 4 knows PRODUCER_FENCED, 5 TRANSACTION_ABORTABLE; 6 (two-phase commit) is not stable.
+// InitProducerId 0-5. Without a transactional id: a new id with epoch 0 for an idempotent producer. 2 is flexible, 3 sends
+// the producer's present id and epoch (KIP-360), 4 knows PRODUCER_FENCED, 5 TRANSACTION_ABORTABLE.
 //
-// Transactions are not here yet. A transactional id gets TRANSACTIONAL_ID_AUTHORIZATION_FAILED: the one code that the
-// Java client, librdkafka and kafka-python all take as final, here and in FindCoordinator; other codes librdkafka
-// tries again for ever.
+// 6 (two-phase commit, KIP-939) is not stable: it is served where unstable.api.versions.enable is set, as in Kafka.
 extension ApiHandler {
-    static let initProducerID = ApiHandler.ordinary(InitProducerIdRequest.self, versions: 0...5) {
-        request, context, respond in
-        if let error = refusal(of: request) { return respond(.init(.failure(ApiError(error)))) }
-        context.broker.producerIDs.next { respond(.init($0)) }
+    static let initProducerID = initProducerID(versions: 0...5)
+    static let unstableInitProducerID = initProducerID(versions: 0...6)
+
+    private static func initProducerID(versions: ClosedRange<Int16>) -> ApiHandler {
+        .ordinary(InitProducerIdRequest.self, versions: versions) { request, context, respond in
+            // Both or neither.
+            if (request.producerID == -1) != (request.producerEpoch == -1) {
+                return respond(.init(.invalidRequest, .none))
+            }
+            guard let transactionalID = request.transactionalID else {
+                return context.broker.producerIDs.next { result in
+                    switch result {
+                    case .success(let id): respond(.init(.none, ProducerIdentity(id: id, epoch: 0)))
+                    case .failure(let error): respond(.init(error.code, .none))
+                    }
+                }
+            }
+            var asked = TransactionCoordinatorShard.InitProducerID(
+                transactionalID: transactionalID, timeoutMs: request.transactionTimeoutMs,
+                expected: request.producerID == -1
+                    ? nil : ProducerIdentity(id: request.producerID, epoch: request.producerEpoch))
+            asked.isTwoPhase = request.enable2Pc
+            asked.keepsPreparedTransaction = request.keepPreparedTxn
+            let version = context.apiVersion
+            context.broker.transactionCoordinator.perform(.initProducerID(asked), for: transactionalID) { reply in
+                guard case .producer(let error, let producer) = reply else { return }
+                respond(.init(error.forTransactions(knowsFenced: version >= 4), producer))
+            }
+        }
     }
 }
 
-/// Why no id is given, or nil.
-func refusal(of request: InitProducerIdRequest) -> ErrorCode? {
-    // Both or neither.
-    if (request.producerID == -1) != (request.producerEpoch == -1) { return .invalidRequest }
-    guard let transactionalID = request.transactionalID else { return nil }
-    return transactionalID.isEmpty ? .invalidRequest : .transactionalIDAuthorizationFailed
+extension ErrorCode {
+    /// Older clients know INVALID_PRODUCER_EPOCH in place of PRODUCER_FENCED.
+    func forTransactions(knowsFenced: Bool) -> ErrorCode {
+        self == .producerFenced && !knowsFenced ? .invalidProducerEpoch : self
+    }
 }
 
 extension InitProducerIdResponse {
-    fileprivate init(_ result: Result<Int64, ApiError>) {
+    fileprivate init(_ error: ErrorCode, _ producer: ProducerIdentity) {
         self.init()
-        switch result {
-        case .success(let id): self.producerID = id
-        case .failure(let error):
-            self.errorCode = error.code
-            self.producerID = -1
-            self.producerEpoch = -1
-        }
+        self.errorCode = error
+        self.producerID = producer.id
+        self.producerEpoch = producer.epoch
     }
 }

@@ -21,6 +21,10 @@ extension ApiHandler {
         .deleteRecords,
         .initProducerID,
         .offsetForLeaderEpoch,
+        .addPartitionsToTxn,
+        .addOffsetsToTxn,
+        .endTxn,
+        .writeTxnMarkers,
         .describeConfigs,
         .alterConfigs,
         .alterReplicaLogDirs,
@@ -30,9 +34,18 @@ extension ApiHandler {
         .incrementalAlterConfigs,
         .offsetDelete,
         .describeCluster,
+        .describeProducers,
+        .describeTransactions,
+        .listTransactions,
         .consumerGroupHeartbeat,
         .listConfigResources,
         .describeTopicPartitions,
         .shareGroupHeartbeat,
     ]
+
+    /// As `all`, but for what is served in versions that are not stable where `unstable.api.versions.enable` is set.
+    static func served(unstableVersions: Bool) -> [ApiHandler] {
+        guard unstableVersions else { return self.all }
+        return self.all.map { $0.key == self.initProducerID.key ? .unstableInitProducerID : $0 }
+    }
 }

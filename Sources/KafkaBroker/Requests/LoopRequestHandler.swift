@@ -65,7 +65,7 @@ final class LoopRequestHandler: RequestHandler {
         self.loop = loop
         self.scratch = DecompressionScratch()
         var handlers = [ApiHandler?](repeating: nil, count: 128)
-        for handler in ApiHandler.all { handlers[Int(handler.key)] = handler }
+        for handler in broker.apiHandlers { handlers[Int(handler.key)] = handler }
         self.handlers = handlers
     }
 

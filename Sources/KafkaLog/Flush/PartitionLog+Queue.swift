@@ -27,12 +27,14 @@ extension PartitionLog {
     /// - Parameter waiter: asked for when it is; nil: nobody is told.
     package func appendOrQueue(
         _ batch: UnsafeMutableRawBufferPointer, validated: ValidatedBatch, leaderEpoch: Int32, now: Int64,
-        mayQueue: Bool = true, waiter: () -> AppendWaiter?
+        mayQueue: Bool = true, transaction: TransactionCheck = .none, waiter: () -> AppendWaiter?
     ) -> AppendOutcome {
-        guard mayQueue else {
-            return .done(
-                self.append(batch, validated: validated, leaderEpoch: leaderEpoch, now: now, origin: .client))
+        func appendNow() -> Result<AppendInfo, AppendError> {
+            self.append(
+                batch, validated: validated, leaderEpoch: leaderEpoch, now: now, origin: .client,
+                transaction: transaction)
         }
+        guard mayQueue else { return .done(appendNow()) }
         var after = AfterAppend()
         let result = self.state.withLock { state -> Result<AppendInfo, AppendError>? in
             if state.queued > 0 || state.writer.isSlow(), state.status == .open {
@@ -43,20 +45,20 @@ extension PartitionLog {
                 return nil
             }
             defer { after.isNewlyOpen = self.isNewlyOpen(&state) }
-            return self.append(batch, validated, leaderEpoch, now, .client, &state, &after)
+            return self.append(batch, validated, leaderEpoch, now, .client, transaction, &state, &after)
         }
         guard let result else {
             let writer = self.state.withLock { $0.writer }
             let job = QueuedBatch(
-                bytes: Array(batch), validated: validated, leaderEpoch: leaderEpoch, waiter: waiter())
+                bytes: Array(batch), validated: validated, leaderEpoch: leaderEpoch, transaction: transaction,
+                waiter: waiter())
             writer.submit(batch.count) { self.write(job, writer) }
             return .queued(isCrowded: writer.isCrowded)
         }
         if case .failure(.storage(EMFILE)) = result {
             self.environment.fileRelief()
             self.carryOut(after)
-            return .done(
-                self.append(batch, validated: validated, leaderEpoch: leaderEpoch, now: now, origin: .client))
+            return .done(appendNow())
         }
         self.carryOut(after)
         return .done(result)
@@ -66,6 +68,7 @@ extension PartitionLog {
         var bytes: [UInt8]
         var validated: ValidatedBatch
         var leaderEpoch: Int32
+        var transaction: TransactionCheck
         var waiter: AppendWaiter?
     }
 
@@ -76,7 +79,8 @@ extension PartitionLog {
         let result = bytes.withUnsafeMutableBytes { batch -> Result<AppendInfo, AppendError> in
             let preparation = self.state.withLock { state in
                 defer { after.isNewlyOpen = self.isNewlyOpen(&state) }
-                return self.prepare(batch, job.validated, job.leaderEpoch, now, .client, &state, &after)
+                return self.prepare(
+                    batch, job.validated, job.leaderEpoch, now, .client, job.transaction, &state, &after)
             }
             guard case .ready(let prepared) = preparation else {
                 self.state.withLock { $0.queued -= 1 }

@@ -75,7 +75,7 @@ import Testing
 
     /// Their clients must not go on asking.
     @Test(arguments: [
-        (Int8(1), ErrorCode.transactionalIDAuthorizationFailed), (2, .invalidRequest), (3, .invalidRequest),
+        (Int8(2), ErrorCode.invalidRequest), (3, .invalidRequest),
     ])
     func otherCoordinatorsAreRefusedForGood(_ type: Int8, _ error: ErrorCode) throws {
         let test = try TestBroker()

@@ -27,6 +27,7 @@ struct LiveRequests {
         self.addData()
         self.addGroups()
         self.addAdmin()
+        self.addTransactions()
     }
 
     static func batch(_ codec: CompressionType, sequence: Int32, records: Int = 5) -> [UInt8] {
@@ -295,5 +296,49 @@ struct LiveRequests {
         var alter = IncrementalAlterConfigsRequest()
         alter.resources = [resource]
         self.add(alter)
+    }
+
+    private mutating func addTransactions() {
+        let id = "live-transaction"
+        var find = FindCoordinatorRequest()
+        find.keyType = 1
+        find.key = id
+        find.coordinatorKeys = [id]
+        self.add(find)
+        var producer = InitProducerIdRequest()
+        producer.transactionalID = id
+        producer.transactionTimeoutMs = 10_000
+        self.add(producer)
+        var topic = AddPartitionsToTxnRequest.Topic()
+        topic.name = Self.topic
+        topic.partitions = [0, 1, 2]
+        var transaction = AddPartitionsToTxnRequest.Transaction()
+        transaction.transactionalID = id
+        transaction.topics = [topic]
+        var add = AddPartitionsToTxnRequest()
+        add.v3AndBelowTransactionalID = id
+        add.v3AndBelowTopics = [topic]
+        add.transactions = [transaction]
+        self.add(add)
+        var offsets = AddOffsetsToTxnRequest()
+        offsets.transactionalID = id
+        offsets.groupID = Self.group
+        self.add(offsets)
+        var end = EndTxnRequest()
+        end.transactionalID = id
+        end.committed = true
+        self.add(end)
+        var producers = DescribeProducersRequest()
+        var described = DescribeProducersRequest.TopicRequest()
+        described.name = Self.topic
+        described.partitionIndexes = [0, 1, 2, 3]
+        producers.topics = [described]
+        self.add(producers)
+        var describe = DescribeTransactionsRequest()
+        describe.transactionalIDs = [id, "nobody"]
+        self.add(describe)
+        var list = ListTransactionsRequest()
+        list.stateFilters = ["Ongoing", "Empty"]
+        self.add(list)
     }
 }

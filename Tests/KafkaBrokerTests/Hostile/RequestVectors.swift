@@ -72,7 +72,9 @@ let servedRequests: [Int16: any KafkaRequest.Type] = {
         AlterConfigsRequest.self, CreatePartitionsRequest.self, DeleteGroupsRequest.self,
         IncrementalAlterConfigsRequest.self, OffsetDeleteRequest.self, DescribeClusterRequest.self,
         ListConfigResourcesRequest.self, DescribeTopicPartitionsRequest.self, ConsumerGroupHeartbeatRequest.self,
-        ShareGroupHeartbeatRequest.self,
+        ShareGroupHeartbeatRequest.self, AddPartitionsToTxnRequest.self, AddOffsetsToTxnRequest.self,
+        EndTxnRequest.self, WriteTxnMarkersRequest.self, DescribeProducersRequest.self,
+        DescribeTransactionsRequest.self, ListTransactionsRequest.self,
     ]
     return Dictionary(uniqueKeysWithValues: types.map { ($0.apiKey, $0) })
 }()

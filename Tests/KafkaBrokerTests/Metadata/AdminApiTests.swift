@@ -186,10 +186,20 @@ import Testing
             let response = try client.send(request, version: version)
             #expect(response.errorCode == .none && response.producerEpoch == 0)
             ids.insert(response.producerID)
+            // No coordinator, as long as nobody has looked for one.
             request.transactionalID = "tx"
-            #expect(try client.send(request, version: version).errorCode == .transactionalIDAuthorizationFailed)
+            #expect(try client.send(request, version: version).errorCode == .notCoordinator)
         }
         #expect(ids.count == 6)
+        for (id, epoch, code) in [
+            (Int64(5), Int16(0), ErrorCode.none), (5, -1, .invalidRequest), (-1, 3, .invalidRequest),
+        ] {
+            var request = InitProducerIdRequest()
+            request.transactionalID = nil
+            request.producerID = id
+            request.producerEpoch = epoch
+            #expect(try client.send(request, version: 5).errorCode == code)
+        }
         for version in DescribeClusterRequest.validVersions {
             let response = try client.send(DescribeClusterRequest(), version: version)
             #expect(response.errorCode == .none && response.brokers.map(\.brokerID) == [1])

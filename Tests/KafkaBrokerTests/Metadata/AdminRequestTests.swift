@@ -304,17 +304,4 @@ import Testing
         let errors = try waitFor { carryOutAlterations([twice, twice], manager, nodeID: 1, validateOnly: false, $0) }
         #expect(errors.map { $0?.code } == [.invalidRequest, .invalidRequest])
     }
-
-    @Test(
-        arguments: [
-            (nil, -1, -1, nil), (nil, 5, 0, nil), (nil, 5, -1, .invalidRequest), (nil, -1, 3, .invalidRequest),
-            ("", -1, -1, .invalidRequest), ("tx", -1, -1, .transactionalIDAuthorizationFailed),
-        ] as [(String?, Int64, Int16, ErrorCode?)])
-    func initProducerIDRefusals(_ transactionalID: String?, _ id: Int64, _ epoch: Int16, _ code: ErrorCode?) {
-        var request = InitProducerIdRequest()
-        request.transactionalID = transactionalID
-        request.producerID = id
-        request.producerEpoch = epoch
-        #expect(refusal(of: request) == code)
-    }
 }
