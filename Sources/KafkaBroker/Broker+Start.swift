@@ -100,6 +100,7 @@ extension Broker {
         }
         self.replicaManager.open(image.topics.map { self.spec(of: $0) }, areNew: false)
         self.replicaManager.logManager.onFailedFolder { [weak self] in self?.folderFailed($0) }
+        self.groupCoordinator.metadataChanged(GroupMetadataImage(image, self.config), .all)
         self.groupCoordinator.follow()
         self.transactionCoordinator.follow()
         self.replicaManager.logManager.startMaintenance()
@@ -144,6 +145,7 @@ extension Broker {
         for change in delta.changedTopics where change.configsChanged {
             self.replicaManager.update(config: self.spec(of: change.new).config, ofTopic: change.new.id)
         }
+        self.groupCoordinator.metadataChanged(GroupMetadataImage(image, self.config), ChangedTopics(delta))
         self.groupCoordinator.follow()
         self.transactionCoordinator.follow()
         self.groupCoordinator.topicsDeleted(delta.deletedTopics.map { .init(name: $0.name, topicID: $0.id) })

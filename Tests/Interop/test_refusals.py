@@ -43,22 +43,6 @@ def test_other_coordinators(broker):
             assert error != 0 and error not in retriable, f"type {kind}: error {error}"
 
 
-def test_java_with_the_consumer_protocol(clients, topic):
-    one = clients("java")
-    one.produce(topic, [Record(value=b"x")])
-    config = {"group.protocol": "consumer"}
-    text, _ = refused(lambda: one.subscribe(topic, f"{topic}-group", 1, timeout=60, config=config))
-    assert "UnsupportedVersion" in text, text
-
-
-def test_confluent_with_the_consumer_protocol(clients, topic):
-    one = clients("confluent-kafka")
-    one.produce(topic, [Record(value=b"x")])
-    config = {"group.protocol": "consumer"}
-    text, _ = refused(lambda: one.subscribe(topic, f"{topic}-group", 1, timeout=60, config=config))
-    assert "not supported" in text.lower(), text
-
-
 @pytest.mark.parametrize("client", ["java", "confluent-kafka"])
 def test_share_consumers(clients, topic, client):
     one = clients(client)

@@ -34,10 +34,10 @@ import Testing
         #expect(GroupRecords.offsetCommit("g", topic: "t", partition: 5, nil).value == nil)
     }
 
-    /// KIP-848 and whatever comes: left alone, and the rest is loaded. A damaged record is named by its offset.
+    /// Whatever comes: left alone, and the rest is loaded. A damaged record is named by its offset.
     @Test func unknownAndDamagedRecordsAreSkipped() {
         var builder = RecordBatchBuilder(baseOffset: 40)
-        builder.append(timestamp: 0, key: [0, 5, 1, 2, 3], value: [0, 0, 9])
+        builder.append(timestamp: 0, key: [0, 99, 1, 2, 3], value: [0, 0, 9])
         builder.append(timestamp: 0, key: [0, 2, 0, 1, 0x67], value: [0, 3, 1])
         builder.append(timestamp: 0, key: [0, 2, 0, 9], value: nil)
         builder.append(timestamp: 0, key: [0], value: nil)

@@ -138,15 +138,8 @@ import Testing
     }
 
     private func leaveOthers() {
-        self.key(5, "c", member: "m", value: [0, 0])
-        self.key(3, "c", value: [0, 0])
-        self.commit("c", 0, 5, atMs: 0)
         // Compaction may leave the offsets before the group.
-        self.commit("e", 0, 6, atMs: 0)
-        self.key(5, "e", member: "m", value: [0, 0])
-        self.key(5, "e", member: "m", value: nil)
-        self.key(3, "e", value: [0, 0])
-        self.key(6, "e", value: [0, 0])
+        self.commit("x", 0, 5, atMs: 0)
         self.key(11, "s", value: [0, 0])
         self.key(17, "x", value: [0, 0])
         self.key(19, "x", member: "y", value: [0, 0])
@@ -155,19 +148,18 @@ import Testing
     @Test func othersAreListedAndKept() {
         self.leaveOthers()
         #expect(self.shard.groups.isEmpty)
+        #expect(self.listed() == ["s share share Empty", "x streams streams Stable"])
+        #expect(self.fetch("x", stable: true, all: true) == ["0=5"])
+        guard case .describeGroups(let described)? = self.perform(.describeGroups(["x"], apiVersion: 6)) else { return }
         #expect(
-            self.listed() == [
-                "c consumer consumer Stable", "e consumer consumer Empty", "s share share Empty",
-                "x streams streams Stable",
-            ])
-        #expect(self.fetch("c", stable: true, all: true) == ["0=5"])
-        guard case .describeGroups(let described)? = self.perform(.describeGroups(["c"], apiVersion: 6)) else { return }
-        #expect(
-            described[0].errorCode == .groupIDNotFound && described[0].errorMessage == "Group c is not a classic group."
+            described[0].errorCode == .groupIDNotFound && described[0].errorMessage == "Group x is not a classic group."
         )
-        self.key(3, "e", value: nil)
+        guard case .consumerGroupDescribe(let groups)? = self.perform(.consumerGroupDescribe(["x", "y"])) else {
+            return
+        }
+        #expect(groups.map(\.errorCode) == [.groupIDNotFound, .groupIDNotFound])
         self.key(11, "s", value: nil)
-        #expect(self.listed().count == 2)
+        #expect(self.listed().count == 1)
     }
 
     @Test func whatMayBeDoneToThem() {
@@ -190,20 +182,13 @@ import Testing
             case .deleteGroups(let results)?: results[0].errorCode
             case .joinGroup(let response)?: response.errorCode
             case .offsetDelete(let response)?: response.errorCode
+            case .consumerGroupHeartbeat(let response)?: response.errorCode
             default: nil
             }
         }
-        #expect(error(self.perform(commit("c"))) == .unknownMemberID)
-        #expect(error(self.perform(commit("c", member: "m", generation: 1))) == .unknownMemberID)
         #expect(error(self.perform(commit("s"))) == .groupIDNotFound)
-        #expect(error(self.perform(commit("e"))) == ErrorCode.none)
-        #expect(self.fetch("e", stable: true, all: true) == ["0=77"])
 
         var delete = OffsetDeleteRequest()
-        delete.groupID = "c"
-        #expect(error(self.perform(.offsetDelete(delete))) == .nonEmptyGroup)
-        delete.groupID = "e"
-        #expect(error(self.perform(.offsetDelete(delete))) == ErrorCode.none)
         delete.groupID = "s"
         #expect(error(self.perform(.offsetDelete(delete))) == .groupIDNotFound)
 
@@ -214,31 +199,27 @@ import Testing
         join.protocols[0].name = "range"
         let origin = RequestOrigin(
             apiVersion: 9, clientID: "c", clientHost: "h", randomID: KafkaUUID(high: 1, low: 1))
-        for group in ["c", "s", "x"] {
+        var heartbeat = ConsumerGroupHeartbeatRequest()
+        heartbeat.memberID = "m"
+        heartbeat.rebalanceTimeoutMs = 1_000
+        heartbeat.subscribedTopicNames = ["t"]
+        heartbeat.topicPartitions = []
+        for group in ["s", "x"] {
             join.groupID = group
             #expect(error(self.perform(.joinGroup(join, origin))) == .inconsistentGroupProtocol)
+            heartbeat.groupID = group
+            var origin = origin
+            origin.apiVersion = 1
+            #expect(error(self.perform(.consumerGroupHeartbeat(heartbeat, origin))) == .groupIDNotFound)
         }
-        #expect(error(self.perform(.deleteGroups(["c"]))) == .nonEmptyGroup)
+        #expect(error(self.perform(.deleteGroups(["x"]))) == .nonEmptyGroup)
         #expect(error(self.perform(.deleteGroups(["s"]))) == .unsupportedVersion)
-        // A consumer group without members may become a classic one, with its offsets.
-        join.groupID = "e"
-        _ = self.perform(.joinGroup(join, origin))
-        #expect(self.shard.groups["e"] != nil && self.shard.otherGroups["e"] == nil)
-        #expect(self.fetch("e", stable: true, all: true) == ["0=77"])
     }
 
-    @Test func deletionOfAnEmptyConsumerGroup() {
-        self.leaveOthers()
-        _ = self.perform(.deleteGroups(["e"]))
-        #expect(self.shard.otherGroups["e"] == nil && self.shard.groups["e"] == nil)
-        #expect(self.fetch("e", stable: true, all: true) == [])
-    }
-
-    @Test func expiryLeavesMembersAlone() {
+    @Test func expiryLeavesThemAlone() {
         self.leaveOthers()
         self.expire(at: 1 << 50)
-        #expect(self.fetch("c", stable: true, all: true) == ["0=5"])
-        #expect(self.fetch("e", stable: true, all: true) == [])
-        #expect(Set(self.shard.otherGroups.keys) == ["c", "s", "x"])
+        #expect(self.fetch("x", stable: true, all: true) == ["0=5"])
+        #expect(Set(self.shard.otherGroups.keys) == ["s", "x"])
     }
 }

@@ -42,18 +42,30 @@ extension BrokerConfigs {
         ConfigDefinition(
             "offsets.commit.timeout.ms", .int, "5000", .atLeast(1),
             doc: "How long a commit waits for its replicas."),
-        ConfigDefinition("group.consumer.session.timeout.ms", .int, "45000", .atLeast(1)),
+        ConfigDefinition(
+            "group.consumer.session.timeout.ms", .int, "45000", .atLeast(1),
+            doc: "How long a member of a consumer group may be silent."),
         ConfigDefinition("group.consumer.min.session.timeout.ms", .int, "45000", .atLeast(1)),
         ConfigDefinition("group.consumer.max.session.timeout.ms", .int, "60000", .atLeast(1)),
-        ConfigDefinition("group.consumer.heartbeat.interval.ms", .int, "5000", .atLeast(1)),
+        ConfigDefinition(
+            "group.consumer.heartbeat.interval.ms", .int, "5000", .atLeast(1),
+            doc: "How often members of a consumer group are told to send heartbeats."),
         ConfigDefinition("group.consumer.min.heartbeat.interval.ms", .int, "5000", .atLeast(1)),
         ConfigDefinition("group.consumer.max.heartbeat.interval.ms", .int, "15000", .atLeast(1)),
-        ConfigDefinition("group.consumer.assignment.interval.ms", .int, "1000", .atLeast(0)),
+        ConfigDefinition(
+            "group.consumer.assignment.interval.ms", .int, "1000", .atLeast(0), .clusterWide,
+            doc: "The least time between two target assignments of a consumer group."),
         ConfigDefinition("group.consumer.min.assignment.interval.ms", .int, "0", .atLeast(0)),
         ConfigDefinition("group.consumer.max.assignment.interval.ms", .int, "15000", .atLeast(0)),
-        ConfigDefinition("group.consumer.max.size", .int, "2147483647", .atLeast(1)),
-        ConfigDefinition("group.consumer.assignors", .list, "uniform,range"),
-        ConfigDefinition("group.consumer.assignor.offload.enable", .boolean, "true"),
+        ConfigDefinition(
+            "group.consumer.max.size", .int, "2147483647", .atLeast(1),
+            doc: "The most members of a consumer group."),
+        ConfigDefinition(
+            "group.consumer.assignors", .list, "uniform,range",
+            doc: "The assignors of consumer groups; the first is for members that name none."),
+        ConfigDefinition(
+            "group.consumer.assignor.offload.enable", .boolean, "true", .any, .clusterWide,
+            doc: "Whether large assignments are computed on a thread of their own."),
         ConfigDefinition("group.share.session.timeout.ms", .int, "45000", .atLeast(1)),
         ConfigDefinition("group.share.min.session.timeout.ms", .int, "45000", .atLeast(1)),
         ConfigDefinition("group.share.max.session.timeout.ms", .int, "60000", .atLeast(1)),
@@ -80,8 +92,11 @@ extension BrokerConfigs {
         ConfigDefinition("group.streams.assignor.offload.enable", .boolean, "true"),
         ConfigDefinition(
             "group.consumer.migration.policy", .string, "bidirectional",
-            .oneOfAnyCase(["upgrade", "downgrade", "bidirectional", "disabled"])),
-        ConfigDefinition("group.consumer.regex.refresh.interval.ms", .int, "600000", .atLeast(10000)),
+            .oneOfAnyCase(["upgrade", "downgrade", "bidirectional", "disabled"]),
+            doc: "Which groups with members may change to the other protocol while they are in use."),
+        ConfigDefinition(
+            "group.consumer.regex.refresh.interval.ms", .int, "600000", .atLeast(10000),
+            doc: "How often the topics that match a regular expression are looked for anew."),
         ConfigDefinition("group.share.initialize.retry.interval.ms", .int, "30000", .atLeast(1), hidden: true),
         ConfigDefinition("group.share.delivery.count.limit", .int, "5", .between(2, 10)),
         ConfigDefinition("group.share.max.delivery.count.limit", .int, "10", .between(5, 25)),

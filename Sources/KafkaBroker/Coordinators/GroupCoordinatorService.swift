@@ -22,6 +22,8 @@ package final class GroupCoordinatorService: Sendable {
     private let logger: Logger
     private let wake: @Sendable (Partition) -> Void
     private let active = Mutex<Active?>(nil)
+    /// Topics and settings as the shards were told last.
+    private let image = Mutex(GroupMetadataImage.empty)
     private let tick = Mutex<RepeatedTask?>(nil)
 
     /// How often timers are looked at. Sessions last seconds.
@@ -113,7 +115,7 @@ package final class GroupCoordinatorService: Sendable {
             let logger = self.logger
             let lastNote = LastNote()
             // Groups are spread by the number of partitions, which therefore stays what it is until a restart.
-            let coordinator = GroupCoordinator(config: self.config, partitions: topic.partitions.count) { note in
+            let note: @Sendable (String) -> Void = { note in
                 // On a full disk every commit says the same.
                 let text = "\(note)"
                 let now = wallClockMs()
@@ -124,6 +126,14 @@ package final class GroupCoordinatorService: Sendable {
                 }
                 if isNew { logger.info("\(text)") }
             }
+            let results = WorkResults()
+            let background = self.background
+            let coordinator = GroupCoordinator(
+                config: self.config, partitions: topic.partitions.count, note: note,
+                carryOut: { work, partition, epoch in
+                    background.submit { results.take(work.run(), on: partition, epoch: epoch) }
+                })
+            results.coordinator.withLock { $0 = WeakCoordinator(coordinator) }
             self.active.withLock { $0 = Active(coordinator: coordinator, topicID: topic.id) }
             self.startTicking()
         }
@@ -151,6 +161,16 @@ package final class GroupCoordinatorService: Sendable {
                         "offsets of deleted topics are left behind: \(error.name); they go when they expire")
                 }
             }
+        }
+    }
+
+    /// Topics or settings are not what they were; told once at the start too. On the metadata's thread.
+    package func metadataChanged(_ image: GroupMetadataImage, _ topics: ChangedTopics) {
+        self.image.withLock { $0 = image }
+        guard let coordinator = self.coordinator else { return }
+        let now = CoordinatorTime.current
+        for partition in 0..<coordinator.runtime.partitionCount {
+            coordinator.perform(.metadataChanged(image, topics), on: Int32(partition), now: now) { _ in }
         }
     }
 
@@ -185,21 +205,27 @@ package final class GroupCoordinatorService: Sendable {
         if loader.faultCount > loader.faults.count {
             self.logger.error("\(partition.topic)-\(partition.index): \(loader.faultCount) faults in all")
         }
+        let image = self.image.withLock { $0 }
         let offsets = partition.log.snapshot
         let now = CoordinatorTime.current
         if loader.recordCount > 0 {
-            let groups = loader.shard.groups.count + loader.shard.otherGroups.count
+            let groups =
+                loader.shard.groups.count + loader.shard.consumerGroups.count + loader.shard.otherGroups.count
             let count = loader.shard.offsets.count
             let name = "\(partition.topic)-\(partition.index)"
             let tookMs = now.monotonicMs - began.monotonicMs
             self.logger.info("loaded \(groups) groups and \(count) offsets of \(name) in \(tookMs) ms")
         }
         coordinator.runtime.finishLoading(
-            partition.index, epoch: partition.leaderEpoch, shard: loader.shard,
+            partition.index, epoch: partition.leaderEpoch, shard: loader.shard.knowing(image),
             log: PartitionCoordinatorLog(partition: partition, wake: self.wake), endOffset: offsets.logEndOffset,
             highWatermark: offsets.highWatermark, now: now)
         // It may have moved between the look and now, when nobody could be told.
         self.highWatermarkAdvanced(partition)
+        let latest = self.image.withLock { $0 }
+        if latest.revision != image.revision {
+            coordinator.perform(.metadataChanged(latest, .all), on: partition.index, now: now) { _ in }
+        }
     }
 
     private func drop() {
@@ -229,9 +255,12 @@ extension GroupCoordinatorShard.Request {
     /// Whether a group's own members send it, which keeps them alive.
     fileprivate var isOfMember: Bool {
         switch self {
-        case .joinGroup, .syncGroup, .heartbeat, .leaveGroup, .offsetCommit, .transactionalOffsetCommit, .offsetFetch:
+        case .joinGroup, .syncGroup, .heartbeat, .leaveGroup, .offsetCommit, .transactionalOffsetCommit, .offsetFetch,
+            .consumerGroupHeartbeat:
             true
-        case .offsetDelete, .describeGroups, .listGroups, .deleteGroups, .topicsDeleted: false
+        case .offsetDelete, .describeGroups, .listGroups, .deleteGroups, .topicsDeleted, .consumerGroupDescribe,
+            .metadataChanged:
+            false
         }
     }
 }
@@ -247,6 +276,16 @@ extension GroupCoordinatorConfig {
         self.offsetsRetentionMs = config.offsetsRetentionMs
         self.offsetsRetentionCheckIntervalMs = config.offsetsRetentionCheckIntervalMs
         self.offsetCommitTimeoutMs = config.offsetsCommitTimeoutMs
+        self.servesConsumerProtocol = configList(config.text("group.coordinator.rebalance.protocols"))
+            .contains { $0.lowercased() == "consumer" }
+        self.consumerMaxSize = Int32(clamping: config.int64("group.consumer.max.size"))
+        self.consumerAssignors = configList(config.text("group.consumer.assignors"))
+            .compactMap { ServerAssignor(rawValue: $0) }
+        self.consumerMigrationPolicy =
+            ConsumerGroupMigrationPolicy(rawValue: config.text("group.consumer.migration.policy").lowercased())
+            ?? .bidirectional
+        self.consumerRegexRefreshIntervalMs = Int32(
+            clamping: config.int64("group.consumer.regex.refresh.interval.ms"))
     }
 }
 
@@ -257,4 +296,20 @@ private final class LastNote: Sendable {
     func withLock<R>(_ body: (inout sending (text: String, toldMs: Int64)) -> sending R) -> sending R {
         self.last.withLock(body)
     }
+}
+
+/// Brings what came of a coordinator's work back to it, while it is there.
+private final class WorkResults: Sendable {
+    let coordinator = Mutex<WeakCoordinator?>(nil)
+
+    func take(_ result: GroupWorkResult, on partition: Int32, epoch: Int32) {
+        guard let coordinator = self.coordinator.withLock({ $0?.coordinator }) else { return }
+        coordinator.runtime.workDone(result, on: partition, epoch: epoch, now: .current)
+    }
+}
+
+private struct WeakCoordinator: Sendable {
+    weak let coordinator: GroupCoordinator?
+
+    init(_ coordinator: GroupCoordinator) { self.coordinator = coordinator }
 }

@@ -8,12 +8,20 @@ import KafkaPrimitives
 extension ApiHandler {
     static let joinGroup = ApiHandler.ordinary(JoinGroupRequest.self) { request, context, respond in
         var random = SystemRandomNumberGenerator()
-        let origin = RequestOrigin(
-            apiVersion: context.apiVersion, clientID: context.clientID ?? "", clientHost: context.clientHost,
-            randomID: KafkaUUID(high: random.next(), low: random.next()))
-        context.broker.groupCoordinator.perform(.joinGroup(request, origin), for: request.groupID) { reply in
+        let id = KafkaUUID(high: random.next(), low: random.next())
+        context.broker.groupCoordinator.perform(.joinGroup(request, RequestOrigin(context, id)), for: request.groupID) {
+            reply in
             guard case .joinGroup(let response) = reply else { return }
             respond(response)
         }
+    }
+}
+
+extension RequestOrigin {
+    /// - Parameter randomID: zero where no member can be given an id.
+    init(_ context: RequestContext, _ randomID: KafkaUUID) {
+        self.init(
+            apiVersion: context.apiVersion, clientID: context.clientID ?? "", clientHost: context.clientHost,
+            randomID: randomID)
     }
 }

@@ -6,7 +6,7 @@ import KafkaPrimitives
 // show a group in state Dead (KIP-1043).
 extension ApiHandler {
     /// Bits of READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS and ALTER_CONFIGS: all there are for a group.
-    private static let groupOperations: Int32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11
+    static let groupOperations: Int32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11
 
     static let describeGroups = ApiHandler.ordinary(DescribeGroupsRequest.self) { request, context, respond in
         let tellsOperations = context.apiVersion >= 3 && request.includeAuthorizedOperations

@@ -1,14 +1,22 @@
+import KafkaCoordination
 import KafkaMessages
 import KafkaPrimitives
 
-// ConsumerGroupHeartbeat 0-1 (KIP-848): refused, as Kafka does where group.coordinator.rebalance.protocols lacks
-// `consumer`. It is listed all the same, because librdkafka with group.protocol=consumer asks for ever, and says nothing,
-// where the API is missing; UNSUPPORTED_VERSION it takes for final, as the Java client does.
+// ConsumerGroupHeartbeat 0-1 (KIP-848): joins, heartbeats and leaves of the consumer protocol. From 1 on members make
+// their ids themselves (KIP-1082), and may subscribe by a regular expression, which the broker resolves.
 extension ApiHandler {
-    static let consumerGroupHeartbeat = ApiHandler.ordinary(ConsumerGroupHeartbeatRequest.self) { _, _, respond in
-        var response = ConsumerGroupHeartbeatResponse()
-        response.errorCode = .unsupportedVersion
-        response.errorMessage = "This broker does not serve the consumer group protocol: set group.protocol=classic."
-        respond(response)
+    static let consumerGroupHeartbeat = ApiHandler.ordinary(ConsumerGroupHeartbeatRequest.self) {
+        request, context, respond in
+        var id = KafkaUUID.zero
+        if request.memberID.isEmpty {
+            var random = SystemRandomNumberGenerator()
+            id = KafkaUUID.random(using: &random)
+        }
+        context.broker.groupCoordinator.perform(
+            .consumerGroupHeartbeat(request, RequestOrigin(context, id)), for: request.groupID
+        ) { reply in
+            guard case .consumerGroupHeartbeat(let response) = reply else { return }
+            respond(response)
+        }
     }
 }

@@ -38,6 +38,7 @@ extension ApiHandler {
         .describeTransactions,
         .listTransactions,
         .consumerGroupHeartbeat,
+        .consumerGroupDescribe,
         .listConfigResources,
         .describeTopicPartitions,
         .shareGroupHeartbeat,

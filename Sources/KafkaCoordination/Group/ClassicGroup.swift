@@ -194,6 +194,15 @@ package struct ClassicGroup: Sendable {
         self.members[member.memberID] = member
     }
 
+    /// All that a member offers, where only what was chosen is stored.
+    mutating func setProtocols(_ protocols: [JoinProtocol], of memberID: String) {
+        guard var member = self.members[memberID] else { return }
+        self.count(member, by: -1)
+        member.protocols = protocols
+        self.count(member, by: 1)
+        self.members[memberID] = member
+    }
+
     mutating func setAssignment(_ assignment: [UInt8], of memberID: String) {
         guard let old = self.members[memberID]?.assignment.count else { return }
         self.heldBytes += assignment.count - old

@@ -10,13 +10,16 @@ package final class GroupCoordinator: Sendable {
     package let config: GroupCoordinatorConfig
     package let runtime: CoordinatorRuntime<GroupCoordinatorShard>
 
-    /// - Parameter partitions: of `__consumer_offsets`, for good: groups are spread over them by their id.
+    /// - Parameters:
+    ///   - partitions: of `__consumer_offsets`, for good: groups are spread over them by their id.
+    ///   - carryOut: runs work on other threads, and hands what came of it to the runtime.
     package init(
-        config: GroupCoordinatorConfig, partitions: Int, note: @escaping @Sendable (String) -> Void = { _ in }
+        config: GroupCoordinatorConfig, partitions: Int, note: @escaping @Sendable (String) -> Void = { _ in },
+        carryOut: @escaping CoordinatorRuntime<GroupCoordinatorShard>.CarryOut = { _, _, _ in }
     ) {
         self.config = config
         self.runtime = CoordinatorRuntime(
-            partitions: partitions, commitTimeoutMs: config.offsetCommitTimeoutMs, note: note)
+            partitions: partitions, commitTimeoutMs: config.offsetCommitTimeoutMs, note: note, carryOut: carryOut)
     }
 
     /// The partition of `__consumer_offsets` in which a group lives: the amount of Java's hash of its id, 0 for the one

@@ -19,6 +19,20 @@ package struct GroupCoordinatorConfig: Sendable, Equatable {
     /// How long a new member may wait in JoinGroup before it must ask again. Fixed in Kafka too.
     package var newMemberJoinTimeoutMs: Int64 = 5 * 60 * 1_000
 
+    /// Whether `group.coordinator.rebalance.protocols` names the consumer protocol.
+    package var servesConsumerProtocol = true
+    /// `group.consumer.max.size`
+    package var consumerMaxSize: Int32 = .max
+    /// `group.consumer.assignors`, the default first.
+    package var consumerAssignors: [ServerAssignor] = [.uniform, .range]
+    /// `group.consumer.migration.policy`
+    package var consumerMigrationPolicy = ConsumerGroupMigrationPolicy.bidirectional
+    /// `group.consumer.regex.refresh.interval.ms`
+    package var consumerRegexRefreshIntervalMs: Int32 = 600_000
+    /// Not Kafka's: members and partitions of which the target assignment is made within the heartbeat that needs it,
+    /// though assignors are offloaded; some tenths of a millisecond.
+    package var maxAssignedAtOnce = 300
+
     /// Not Kafka's: members that were told an id and have not come back with it, a group. Each lives for its
     /// session timeout, so a client that never comes back could otherwise fill the memory.
     package var maxPendingMembers = 20_000

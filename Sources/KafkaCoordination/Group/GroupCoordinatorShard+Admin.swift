@@ -15,7 +15,7 @@ extension GroupCoordinatorShard {
                 if apiVersion >= 6 {
                     response.errorCode = .groupIDNotFound
                     response.errorMessage =
-                        self.otherGroups[groupID] == nil
+                        self.otherGroups[groupID] == nil && self.consumerGroups[groupID] == nil
                         ? "Group \(groupID) not found." : "Group \(groupID) is not a classic group."
                 }
                 return response
@@ -61,6 +61,9 @@ extension GroupCoordinatorShard {
         for group in self.groups.values {
             list(group.groupID, Self.groupType, group.state.rawValue, group.protocolType ?? "")
         }
+        for (groupID, group) in self.consumerGroups {
+            list(groupID, ConsumerGroup.groupType, group.state.rawValue, ConsumerGroup.groupType)
+        }
         for (groupID, group) in self.otherGroups {
             list(groupID, group.kind.rawValue, group.stateName, group.kind.rawValue)
         }
@@ -82,16 +85,16 @@ extension GroupCoordinatorShard {
                 } else {
                     result.errorCode = .nonEmptyGroup
                 }
-            } else if let group = self.otherGroups[groupID] {
-                if !group.isEmpty {
-                    result.errorCode = .nonEmptyGroup
-                } else if group.kind == .consumer {
+            } else if let group = self.consumerGroups[groupID] {
+                if group.isEmpty {
                     self.deleteOffsets(of: groupID, &effects)
-                    effects.records += OtherGroup.tombstones(ofConsumerGroup: groupID)
+                    effects.records += ConsumerGroupRecords.tombstones(of: group)
                 } else {
-                    // More than its records here would have to go.
-                    result.errorCode = .unsupportedVersion
+                    result.errorCode = .nonEmptyGroup
                 }
+            } else if let group = self.otherGroups[groupID] {
+                // More than its records here would have to go.
+                result.errorCode = group.isEmpty ? .unsupportedVersion : .nonEmptyGroup
             } else {
                 result.errorCode = .groupIDNotFound
             }

@@ -26,7 +26,10 @@ extension GroupCoordinatorShard {
         let committer = Committer(
             groupID: request.groupID, memberID: request.memberID, instanceID: request.groupInstanceID,
             generation: request.generationIDOrMemberEpoch, apiVersion: apiVersion, isTransactional: false)
-        if let error = self.validate(committer) {
+        let partitions = request.topics.lazy.flatMap { topic in
+            topic.partitions.lazy.map { (topic: topic.name, partition: $0.partitionIndex) }
+        }
+        if let error = self.validate(committer, partitions) {
             effects.reply(ticket, .offsetCommit(OffsetCommitResponse(refusing: request, error)))
             return
         }
@@ -69,7 +72,10 @@ extension GroupCoordinatorShard {
         let committer = Committer(
             groupID: request.groupID, memberID: request.memberID, instanceID: request.groupInstanceID,
             generation: request.generationID, apiVersion: apiVersion, isTransactional: true)
-        if let error = self.validate(committer) {
+        let partitions = request.topics.lazy.flatMap { topic in
+            topic.partitions.lazy.map { (topic: topic.name, partition: $0.partitionIndex) }
+        }
+        if let error = self.validate(committer, partitions) {
             effects.reply(
                 ticket, .transactionalOffsetCommit(TxnOffsetCommitResponse(refusing: request, error)))
             return
@@ -109,16 +115,19 @@ extension GroupCoordinatorShard {
         return .none
     }
 
-    private func validate(_ committer: Committer) -> ErrorCode? {
-        if let error = self.refusalOfCommit(
-            committer.groupID, generation: committer.generation,
-            isAnonymousInTransaction: committer.isTransactional && committer.isAnonymous)
-        {
-            return error
+    private func validate(
+        _ committer: Committer, _ partitions: some Sequence<(topic: String, partition: Int32)>
+    ) -> ErrorCode? {
+        if self.otherGroups[committer.groupID] != nil { return .groupIDNotFound }
+        if self.consumerGroups[committer.groupID] != nil {
+            return self.refusalOfConsumerCommit(
+                committer.groupID, memberID: committer.memberID, instanceID: committer.instanceID,
+                epoch: committer.generation, apiVersion: committer.isTransactional ? nil : committer.apiVersion,
+                partitions: partitions)
         }
         guard let group = self.groups[committer.groupID] else {
             // Without a generation: a program that only stores its offsets here. Its group comes into being.
-            if committer.generation < 0 || self.otherGroups[committer.groupID] != nil { return nil }
+            if committer.generation < 0 { return nil }
             return committer.apiVersion >= 9 && !committer.isTransactional ? .groupIDNotFound : .illegalGeneration
         }
         if committer.generation < 0 && group.state == .empty { return nil }

@@ -43,6 +43,12 @@ extension GroupCoordinatorShard {
                 })
         case .topicsDeleted:
             return .topicsDeleted(error)
+        case .consumerGroupHeartbeat:
+            return .consumerGroupHeartbeat(.failure(error))
+        case .consumerGroupDescribe(let groupIDs):
+            return .consumerGroupDescribe(groupIDs.map { .failure($0, error) })
+        case .metadataChanged:
+            return .metadataChanged
         }
     }
 
@@ -87,6 +93,12 @@ extension GroupCoordinatorShard {
                 })
         case .topicsDeleted:
             return .topicsDeleted(error)
+        case .consumerGroupHeartbeat:
+            return .consumerGroupHeartbeat(.failure(error))
+        case .consumerGroupDescribe(let groups):
+            return .consumerGroupDescribe(groups.map { .failure($0.groupID, error) })
+        case .metadataChanged:
+            return .metadataChanged
         }
     }
 

@@ -6,10 +6,15 @@ extension GroupCoordinatorShard {
         _ request: HeartbeatRequest, _ ticket: ReplyTicket, _ effects: inout GroupEffects
     ) {
         var response = HeartbeatResponse()
-        response.errorCode =
-            request.groupID.isEmpty
-            ? .invalidGroupID
-            : self.groups[request.groupID]?.heartbeat(request, effects: &effects) ?? .unknownMemberID
+        if request.groupID.isEmpty {
+            response.errorCode = .invalidGroupID
+        } else if let error = self.groups[request.groupID]?.heartbeat(request, effects: &effects) {
+            response.errorCode = error
+        } else if let group = self.consumerGroups[request.groupID] {
+            response.errorCode = self.heartbeatToConsumerGroup(group, request, &effects)
+        } else {
+            response.errorCode = .unknownMemberID
+        }
         effects.reply(ticket, .heartbeat(response))
     }
 
@@ -34,15 +39,19 @@ extension GroupCoordinatorShard {
                 request, origin: origin, ticket: ticket, config: self.config, now: now, effects: &effects)
             return
         }
+        if let group = self.consumerGroups[request.groupID], !group.isEmpty {
+            return self.joinConsumerGroup(group, request, origin, ticket, now, &effects)
+        }
         // Whoever has a member id has it from a group.
         guard request.memberID.isEmpty else { return refuse(.unknownMemberID) }
         let group = ClassicGroup(groupID: request.groupID, nowMs: now.wallMs)
         guard group.supports(protocolType: request.protocolType, protocols: request.protocols) else {
             return refuse(.inconsistentGroupProtocol)
         }
-        if let error = self.refusalOfJoin(request.groupID) { return refuse(error) }
-        if self.otherGroups[request.groupID] != nil {
-            effects.records += OtherGroup.tombstones(ofConsumerGroup: request.groupID)
+        if self.otherGroups[request.groupID] != nil { return refuse(.inconsistentGroupProtocol) }
+        // A consumer group whose members are gone becomes a classic one, and keeps its offsets.
+        if let group = self.consumerGroups[request.groupID] {
+            effects.records += ConsumerGroupRecords.tombstones(of: group)
         }
         effects.records.append(GroupRecords.groupMetadata(request.groupID, group.value(nowMs: now.wallMs)))
         effects.continuation = .joinCreated(request, origin, ticket)
@@ -53,6 +62,8 @@ extension GroupCoordinatorShard {
     ) {
         if request.groupID.isEmpty {
             effects.reply(ticket, .syncGroup(.failure(.invalidGroupID)))
+        } else if let group = self.consumerGroups[request.groupID] {
+            self.syncConsumerGroup(group, request, ticket, &effects)
         } else if self.groups[request.groupID] == nil {
             effects.reply(ticket, .syncGroup(.failure(.unknownMemberID)))
         } else {
@@ -71,6 +82,8 @@ extension GroupCoordinatorShard {
             request.members, config: self.config, now: now, effects: &effects)
         {
             response.members = members
+        } else if let group = self.consumerGroups[request.groupID] {
+            response.members = self.leaveConsumerGroup(group, request.members, now, &effects)
         } else {
             response.members = request.members.map { identity in
                 var member = LeaveGroupResponse.MemberResponse()

@@ -11,6 +11,12 @@ extension GroupCoordinatorShard {
     ) {
         var response = OffsetFetchResponse.Group()
         response.groupID = request.groupID
+        if let error = self.refusalOfConsumerFetch(
+            request.groupID, memberID: request.memberID, epoch: request.memberEpoch)
+        {
+            response.errorCode = error
+            return effects.reply(ticket, .offsetFetch(response))
+        }
         let (offsets, pending) = (self.offsets, self.pendingOffsets)
         func isUnstable(_ topic: String, _ index: Int32) -> Bool {
             requireStable && pending.contains(request.groupID, topic, index)
@@ -69,20 +75,21 @@ extension GroupCoordinatorShard {
             return effects.reply(ticket, .offsetDelete(response))
         }
         let group = self.groups[request.groupID]
-        let other = self.otherGroups[request.groupID]
-        guard group != nil || other?.kind == .consumer else {
+        let consumerGroup = self.consumerGroups[request.groupID]
+        guard group != nil || consumerGroup != nil else {
             response.errorCode = .groupIDNotFound
             return effects.reply(ticket, .offsetDelete(response))
         }
         // What the members of other kinds of groups are about is not known.
-        guard group.map({ $0.state == .empty || $0.usesConsumerProtocol }) ?? (other?.isEmpty == true) else {
+        guard group.map({ $0.state == .empty || $0.usesConsumerProtocol }) ?? true else {
             response.errorCode = .nonEmptyGroup
             return effects.reply(ticket, .offsetDelete(response))
         }
         response.topics = request.topics.map { topic in
             var topicResponse = OffsetDeleteResponse.Topic()
             topicResponse.name = topic.name
-            let isSubscribed = group?.isSubscribed(to: topic.name) ?? false
+            let isSubscribed =
+                group?.isSubscribed(to: topic.name) ?? consumerGroup?.isSubscribed(to: topic.name) ?? false
             topicResponse.partitions = topic.partitions.map { partition in
                 var partitionResponse = OffsetDeleteResponse.Partition()
                 partitionResponse.partitionIndex = partition.partitionIndex
@@ -131,8 +138,7 @@ extension GroupCoordinatorShard {
     /// empty groups that have none left.
     mutating func expireOffsets(_ now: CoordinatorTime, _ effects: inout GroupEffects) {
         if self.expirationQueue.isEmpty {
-            let others = self.otherGroups.filter { $0.value.kind == .consumer && $0.value.isEmpty }.keys
-            self.expirationQueue = (Array(self.groups.keys) + others).sorted(by: >)
+            self.expirationQueue = (Array(self.groups.keys) + Array(self.consumerGroups.keys)).sorted(by: >)
         }
         var looked = 0
         while effects.records.count < self.config.maxExpiredOffsetsAPass, looked < self.config.maxOffsetsLookedAtAPass,
@@ -140,11 +146,11 @@ extension GroupCoordinatorShard {
         {
             looked += 1 + self.offsets.count(of: groupID)
             guard let group = self.groups[groupID] else {
-                if self.otherGroups[groupID]?.isEmpty == true,
-                    self.expireOffsets(of: groupID, now, &effects, base: { $0.commitTimestampMs })
-                {
-                    effects.records += OtherGroup.tombstones(ofConsumerGroup: groupID)
-                }
+                // Of a consumer group (KIP-848) each counts from its commit; those of its members' topics are kept.
+                guard let group = self.consumerGroups[groupID] else { continue }
+                let areGone = self.expireOffsets(
+                    of: groupID, now, &effects, isSubscribed: group.isSubscribed, base: { $0.commitTimestampMs })
+                if areGone, group.isEmpty { effects.records += ConsumerGroupRecords.tombstones(of: group) }
                 continue
             }
             if self.expireOffsets(of: group, now, &effects), group.state == .empty, group.pendingJoinMembers.isEmpty {

@@ -21,6 +21,10 @@ package struct GroupCoordinatorShard: CoordinatorShard {
         case deleteGroups([String])
         /// Not a request of a client: topics are gone.
         case topicsDeleted([DeletedTopic])
+        case consumerGroupHeartbeat(ConsumerGroupHeartbeatRequest, RequestOrigin)
+        case consumerGroupDescribe([String])
+        /// Not a request of a client: topics or settings have changed.
+        case metadataChanged(GroupMetadataImage, ChangedTopics)
     }
 
     package enum Reply: Sendable, Equatable {
@@ -36,10 +40,14 @@ package struct GroupCoordinatorShard: CoordinatorShard {
         case listGroups(ListGroupsResponse)
         case deleteGroups([DeleteGroupsResponse.DeletableGroupResult])
         case topicsDeleted(ErrorCode)
+        case consumerGroupHeartbeat(ConsumerGroupHeartbeatResponse)
+        case consumerGroupDescribe([ConsumerGroupDescribeResponse.DescribedGroup])
+        case metadataChanged
     }
 
     package enum TimerKey: Hashable, Sendable {
         case group(String, ClassicGroup.TimerKey)
+        case consumerGroup(String, ConsumerGroup.TimerKey)
         /// The periodic look for offsets whose retention is over.
         case offsetExpiration
     }
@@ -48,6 +56,13 @@ package struct GroupCoordinatorShard: CoordinatorShard {
         /// The group did not exist; now it does.
         case joinCreated(JoinGroupRequest, RequestOrigin, ReplyTicket)
         case group(String, GroupContinuation)
+        /// Members of a consumer group have gone; what to try again if they could not.
+        case membersRemoved(String, [String], retry: TimerKey?)
+        /// A timer's work; the timer is set again if it could not be stored.
+        case retried(TimerKey)
+        /// A classic group with members became a consumer group, or the other way round.
+        case upgraded(ClassicGroup)
+        case downgraded(Downgrade)
     }
 
     package enum GroupContinuation: Sendable {
@@ -56,8 +71,8 @@ package struct GroupCoordinatorShard: CoordinatorShard {
         case becameEmpty(GroupMetadataValue)
     }
 
-    package typealias Work = Never
-    package typealias WorkResult = Never
+    package typealias Work = GroupWork
+    package typealias WorkResult = GroupWorkResult
 
     /// A topic that was deleted; zero where its id is not known.
     package struct DeletedTopic: Sendable, Equatable {
@@ -74,13 +89,19 @@ package struct GroupCoordinatorShard: CoordinatorShard {
     package internal(set) var groups: [String: ClassicGroup] = [:]
     package internal(set) var offsets = CommittedOffsets()
     package internal(set) var pendingOffsets = PendingOffsets()
-    /// Groups of KIP-848, share and streams groups, by id. No id is in `groups` too.
+    /// Groups of KIP-848, by id. No id is in two of the tables.
+    package internal(set) var consumerGroups: [String: ConsumerGroup] = [:]
+    /// Share and streams groups, by id.
     package internal(set) var otherGroups: [String: OtherGroup] = [:]
     /// Records of kinds that are not ours: left alone.
     package internal(set) var unknownRecordCount = 0
     package internal(set) var malformedRecordCount = 0
     /// Where the expiry goes on when one pass did not see all groups.
     var expirationQueue: [String] = []
+    /// Topics and settings, as the broker told last.
+    package internal(set) var image = GroupMetadataImage.empty
+    /// Names work that is done outside of the shard.
+    var nextToken: UInt64 = 0
 
     package init(config: GroupCoordinatorConfig) {
         self.config = config
@@ -104,6 +125,12 @@ package struct GroupCoordinatorShard: CoordinatorShard {
         case .listGroups(let request): self.listGroups(request, ticket, &effects)
         case .deleteGroups(let groups): self.deleteGroups(groups, ticket, &effects)
         case .topicsDeleted(let topics): self.topicsDeleted(topics, ticket, &effects)
+        case .consumerGroupHeartbeat(let request, let origin):
+            self.consumerGroupHeartbeat(request, origin, ticket, now, &effects)
+        case .consumerGroupDescribe(let groups): self.describeConsumerGroups(groups, ticket, &effects)
+        case .metadataChanged(let image, let topics):
+            self.metadataChanged(image, topics, &effects)
+            effects.reply(ticket, .metadataChanged)
         }
     }
 
@@ -115,6 +142,8 @@ package struct GroupCoordinatorShard: CoordinatorShard {
             self.groups[groupID]?.joinTimerFired(config: self.config, now: now, effects: &effects)
         case .group(let groupID, .sync):
             self.groups[groupID]?.syncTimerFired(config: self.config, now: now, effects: &effects)
+        case .consumerGroup(let groupID, let key):
+            self.consumerTimerFired(groupID, key, now: now, effects: &effects)
         case .offsetExpiration:
             self.expireOffsets(now, &effects)
         }
@@ -131,8 +160,14 @@ package struct GroupCoordinatorShard: CoordinatorShard {
             self.groups[groupID]?.assigned(effects: &effects)
         case .group(let groupID, .staticMemberReplaced(let replacement)):
             self.groups[groupID]?.staticMemberReplaced(replacement, effects: &effects)
-        case .group(_, .becameEmpty):
+        case .group(_, .becameEmpty), .retried:
             break
+        case .membersRemoved(let groupID, let memberIDs, _):
+            for memberID in memberIDs { self.cancelTimers(of: memberID, groupID, &effects) }
+        case .upgraded(let classic):
+            self.upgraded(classic, &effects)
+        case .downgraded(let downgrade):
+            self.downgraded(downgrade, now, &effects)
         }
     }
 
@@ -150,6 +185,17 @@ package struct GroupCoordinatorShard: CoordinatorShard {
             // There is nobody to tell. After a crash the generation before comes back, with members that will
             // not be heard of.
             self.groups[groupID]?.replay(value)
+        case .membersRemoved(_, _, let retry):
+            if let retry { effects.setTimer(retry, afterMs: Self.retryMs) }
+        case .retried(let key):
+            effects.setTimer(key, afterMs: Self.retryMs)
+        case .upgraded:
+            break
+        case .downgraded(let downgrade):
+            if let retry = downgrade.retry { effects.setTimer(retry, afterMs: Self.retryMs) }
+            if let joined = downgrade.joined {
+                effects.reply(joined.ticket, .joinGroup(.failure(error, memberID: joined.response.memberID)))
+            }
         }
     }
 
@@ -166,6 +212,7 @@ package struct GroupCoordinatorShard: CoordinatorShard {
                     "loaded with more members than group.max.size", self.config, now, &effects)
             }
         }
+        self.armConsumerGroups(now, &effects)
         effects.setTimer(.offsetExpiration, afterMs: self.config.offsetsRetentionCheckIntervalMs)
     }
 
@@ -191,9 +238,12 @@ package struct GroupCoordinatorShard: CoordinatorShard {
                 offset: value, groupID, topic, partition, recordOffset: offset, producerID: producerID)
         case .groupMetadata(let groupID, let value?):
             self.otherGroups[groupID] = nil
+            self.consumerGroups[groupID] = nil
             self.groups[groupID, default: ClassicGroup(groupID: groupID, nowMs: nil)].replay(value)
         case .groupMetadata(let groupID, nil):
             self.groups[groupID] = nil
+        case .consumerGroup(let groupID, let record):
+            return self.replay(consumerGroup: groupID, record)
         case .otherGroup(let groupID, let kind, let isThere):
             self.replay(otherGroup: groupID, kind, isThere: isThere)
         case .otherMember(let groupID, let kind, let member, let isThere):

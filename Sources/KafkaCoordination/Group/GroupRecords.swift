@@ -4,12 +4,14 @@ import KafkaPrimitives
 /// The records of `__consumer_offsets`: a key begins with an int16 that says what it is, a value with an int16
 /// that says its version; then the message.
 package enum GroupRecords {
-    /// What a key says a record is. KIP-848, share and streams groups use 3 and above; see `OtherGroup`.
+    /// What a key says a record is. Share and streams groups: see `OtherGroup`.
     package enum Parsed: Sendable, Equatable {
         /// nil: a tombstone.
         case offsetCommit(group: String, topic: String, partition: Int32, OffsetCommitValue?)
         case groupMetadata(group: String, GroupMetadataValue?)
-        /// A group that is not a classic one; false: its tombstone.
+        /// Of a group of KIP-848.
+        case consumerGroup(String, ConsumerGroupRecords.Parsed)
+        /// A share or streams group; false: its tombstone.
         case otherGroup(group: String, OtherGroup.Kind, isThere: Bool)
         /// A member of such a group.
         case otherMember(group: String, OtherGroup.Kind, member: String, isThere: Bool)
@@ -93,6 +95,9 @@ package enum GroupRecords {
                 let key = try GroupMetadataKey(from: &reader, version: 0)
                 return .groupMetadata(group: key.group, try self.decode(value))
             default:
+                if let (group, parsed) = try ConsumerGroupRecords.parse(type, key: &reader, value: value) {
+                    return .consumerGroup(group, parsed)
+                }
                 return OtherGroup.parse(type, key: &reader, isThere: value != nil) ?? .other(type)
             }
         } catch {
@@ -100,7 +105,7 @@ package enum GroupRecords {
         }
     }
 
-    private static func decode<Value: KafkaMessage>(_ bytes: UnsafeRawBufferPointer?) throws(DecodingError) -> Value? {
+    static func decode<Value: KafkaMessage>(_ bytes: UnsafeRawBufferPointer?) throws(DecodingError) -> Value? {
         guard let bytes else { return nil }
         var reader = ByteReader(bytes)
         let version = try reader.readInt16()

@@ -74,7 +74,7 @@ extension GroupCoordinatorShard {
             self.pendingOffsets.remove(groupID, topic, partition)
             return
         }
-        if self.groups[groupID] == nil, self.otherGroups[groupID] == nil {
+        if self.groups[groupID] == nil, self.consumerGroups[groupID] == nil, self.otherGroups[groupID] == nil {
             // A group that only stores offsets (no member ever joined) has no record of its own.
             self.groups[groupID] = ClassicGroup(groupID: groupID, nowMs: value.commitTimestamp)
         }

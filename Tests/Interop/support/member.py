@@ -51,7 +51,11 @@ def confluent(address, group, topic, config):
             **config,
         }
     )
-    cooperative = config.get("partition.assignment.strategy") == "cooperative-sticky"
+    # What is told is then a change of what is held.
+    cooperative = (
+        config.get("partition.assignment.strategy") == "cooperative-sticky"
+        or config.get("group.protocol") == "consumer"
+    )
 
     def assigned(one, partitions):
         held = {each.partition for each in one.assignment()} if cooperative else set()

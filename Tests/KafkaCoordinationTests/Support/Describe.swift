@@ -16,7 +16,15 @@ func shortenIDs(_ text: String) -> String {
     return text
 }
 
-private func text(_ bytes: [UInt8]) -> String { String(decoding: bytes, as: UTF8.self) }
+/// An assignment of consumers as `t:0,1 u:2`; anything else as text.
+private func text(_ bytes: [UInt8]) -> String {
+    if bytes.count >= 6, bytes[0] == 0, let assignment = ConsumerProtocol.assignment(bytes) {
+        return assignment.assignedPartitions.map { topic in
+            "\(topic.topic):" + topic.partitions.map(String.init).joined(separator: ",")
+        }.joined(separator: " ")
+    }
+    return String(decoding: bytes, as: UTF8.self)
+}
 
 func describe(_ reply: GroupCoordinatorShard.Reply) -> [String] {
     switch reply {
@@ -81,6 +89,103 @@ func describe(_ reply: GroupCoordinatorShard.Reply) -> [String] {
             + response.groups.map { "  \($0.groupID) \($0.groupState) type=\($0.protocolType) \($0.groupType)" }
     case .deleteGroups(let results): return results.map { "DeleteGroups \($0.groupID) \($0.errorCode.name)" }
     case .topicsDeleted(let error): return ["topics deleted \(error.name)"]
+    case .metadataChanged: return []
+    case .consumerGroupHeartbeat(let response):
+        if response.errorCode != .none { return ["Heartbeat \(response.errorCode.name)"] }
+        let assignment = response.assignment.map { assignment in
+            " assignment=" + topicText(assignment.topicPartitions.map { ($0.topicID, $0.partitions) })
+        }
+        return ["Heartbeat member=\(response.memberID ?? "null") epoch=\(response.memberEpoch)\(assignment ?? "")"]
+    case .consumerGroupDescribe(let groups):
+        return groups.flatMap { group in
+            [
+                "Describe \(group.groupID) \(group.errorCode.name) \(group.groupState) epoch=\(group.groupEpoch)"
+                    + " assignmentEpoch=\(group.assignmentEpoch) assignor=\(group.assignorName)"
+            ]
+                + group.members.map { member in
+                    let name = member.memberID + (member.instanceID.map { "/\($0)" } ?? "")
+                    let kind = member.memberType == 0 ? "classic" : "consumer"
+                    let topics = member.subscribedTopicNames.joined(separator: "+")
+                    let regex = member.subscribedTopicRegex.map { " regex=\($0)" } ?? ""
+                    let has = topicText(member.assignment.topicPartitions.map { ($0.topicID, $0.partitions) })
+                    let target = topicText(member.targetAssignment.topicPartitions.map { ($0.topicID, $0.partitions) })
+                    return "  \(name) epoch=\(member.memberEpoch) \(kind) topics=\(topics)\(regex)"
+                        + " has=\(has) target=\(target)"
+                }
+        }
+    }
+}
+
+/// `[t:0,1 u:2]`: topics of scenarios have ids of one letter each.
+func topicText(_ topics: [(topicID: KafkaUUID, partitions: [Int32])]) -> String {
+    "["
+        + topics.map { "\(topicName($0.topicID)):" + $0.partitions.map(String.init).joined(separator: ",") }
+        .joined(separator: " ") + "]"
+}
+
+/// A topic's id is its name, up to eight letters of it.
+func topicID(named name: String) -> KafkaUUID {
+    KafkaUUID(high: 1, low: name.utf8.prefix(8).reduce(0) { $0 << 8 | UInt64($1) })
+}
+
+func topicName(_ id: KafkaUUID) -> String {
+    let bytes = (0..<8).map { UInt8(truncatingIfNeeded: id.low >> UInt64(56 - 8 * $0)) }.filter { $0 != 0 }
+    return String(decoding: bytes, as: UTF8.self)
+}
+
+private func topicText(_ partitions: HeldPartitions) -> String {
+    topicText(partitions.topics.map { ($0.topicID, $0.partitions) })
+}
+
+/// `g Reconciling epoch=3 assignment=2 [a@2 [t:0,1] gives [t:1], b@2/i1 [t:2] waits]`
+func describe(_ group: ConsumerGroup) -> String {
+    let members = group.members.values.sorted { $0.memberID < $1.memberID }.map { member -> String in
+        var text = member.memberID
+        if let instanceID = member.instanceID { text += "/\(instanceID)" }
+        text += "@\(member.epoch)"
+        if member.usesClassicProtocol { text += " classic" }
+        text += " \(topicText(member.assigned))"
+        if !member.pendingRevocation.isEmpty { text += " gives \(topicText(member.pendingRevocation))" }
+        if member.state == .unreleasedPartitions { text += " waits" }
+        return text
+    }
+    return "\(group.groupID) \(group.state.rawValue) epoch=\(group.epoch) assignment=\(group.assignmentEpoch)"
+        + " [\(members.joined(separator: ", "))]"
+}
+
+func describe(_ groupID: String, _ record: ConsumerGroupRecords.Parsed) -> String {
+    switch record {
+    case .group(let value?): return "Group \(groupID) epoch=\(value.epoch)"
+    case .group(nil): return "Group \(groupID) deleted"
+    case .partitionMetadata(let isThere): return "Topics \(groupID)\(isThere ? "" : " deleted")"
+    case .member(let member, let value?):
+        var text = "Member \(groupID) \(member)"
+        if let instanceID = value.instanceID { text += "/\(instanceID)" }
+        if !value.subscribedTopicNames.isEmpty {
+            text += " topics=" + value.subscribedTopicNames.joined(separator: "+")
+        }
+        if let regex = value.subscribedTopicRegex, !regex.isEmpty { text += " regex=\(regex)" }
+        if let assignor = value.serverAssignor { text += " assignor=\(assignor)" }
+        if let rack = value.rackID { text += " rack=\(rack)" }
+        if value.classicMemberMetadata != nil { text += " classic" }
+        return text
+    case .member(let member, nil): return "Member \(groupID) \(member) deleted"
+    case .targetMetadata(let value?): return "Target \(groupID) epoch=\(value.assignmentEpoch)"
+    case .targetMetadata(nil): return "Target \(groupID) deleted"
+    case .target(let member, let value?):
+        let partitions = topicText(value.topicPartitions.map { ($0.topicID, $0.partitions) })
+        return "Target \(groupID) \(member) = \(partitions)"
+    case .target(let member, nil): return "Target \(groupID) \(member) deleted"
+    case .current(let member, let value?):
+        let state = ConsumerGroupMember.State(rawValue: value.state).map { "\($0)" } ?? "?"
+        let has = topicText(value.assignedPartitions.map { ($0.topicID, $0.partitions) })
+        let gives = topicText(value.partitionsPendingRevocation.map { ($0.topicID, $0.partitions) })
+        return "Current \(groupID) \(member) epoch=\(value.memberEpoch) \(state) has=\(has)"
+            + (value.partitionsPendingRevocation.isEmpty ? "" : " gives=\(gives)")
+    case .current(let member, nil): return "Current \(groupID) \(member) deleted"
+    case .regex(let regex, let value?):
+        return "Regex \(groupID) \(regex) = [\(value.topics.joined(separator: " "))]"
+    case .regex(let regex, nil): return "Regex \(groupID) \(regex) deleted"
     }
 }
 
@@ -98,6 +203,7 @@ func describe(_ record: Record, in batch: RecordBatchHeader) -> String {
 
 func describe(_ record: GroupRecords.Parsed) -> String {
     switch record {
+    case .consumerGroup(let group, let record): describe(group, record)
     case .otherGroup(let group, let kind, let isThere): "\(kind) group \(group)\(isThere ? "" : " deleted")"
     case .otherMember(let group, let kind, let member, let isThere):
         "\(kind) group \(group) member \(member)\(isThere ? "" : " deleted")"

@@ -18,6 +18,18 @@ final class GroupScenario {
     private var logSeen: Int64 = 0
     private var shown: [String: String] = [:]
     let lines = Lines()
+    /// By name.
+    private var topics: [String: Int32] = [:]
+    private var settings = ConsumerGroupSettings()
+    private var settingsOfGroups: [String: ConsumerGroupSettings] = [:]
+    private var revision: Int64 = 0
+    /// Work that shards want done, and whether it is held back.
+    private let work = Works()
+    private var holdsWork = false
+
+    private final class Works: Sendable {
+        let all = Mutex<[(work: GroupWork, epoch: Int32)]>([])
+    }
 
     final class Lines: Sendable {
         let all = Mutex<[String]>([])
@@ -41,11 +53,43 @@ final class GroupScenario {
 
     /// Loads whatever is in the log, as after a start of the broker.
     func start() throws -> GroupCoordinator {
-        let coordinator = GroupCoordinator(config: self.config, partitions: 1)
+        let coordinator = GroupCoordinator(
+            config: self.config, partitions: 1,
+            carryOut: { [work] asked, _, epoch in
+                work.all.withLock { $0.append((asked, epoch)) }
+            })
         self.started = coordinator
         _ = coordinator.runtime.beginLoading(0, epoch: 0)
         try self.load(coordinator)
+        self.tellMetadata(.all, coordinator)
         return coordinator
+    }
+
+    private func tellMetadata(_ changed: ChangedTopics, _ coordinator: GroupCoordinator) {
+        self.revision += 1
+        var image = GroupMetadataImage(
+            revision: self.revision,
+            topics: self.topics.map {
+                GroupTopic(name: $0.key, id: KafkaCoordinationTests.topicID(named: $0.key), partitionCount: $0.value)
+            })
+        image.settings = self.settings
+        image.settingsOfGroups = self.settingsOfGroups
+        coordinator.perform(.metadataChanged(image, changed), on: 0, now: self.now) { _ in }
+        coordinator.advance(now: self.now)
+    }
+
+    private func doWork() throws {
+        while true {
+            let works = self.work.all.withLock { all in
+                defer { all = [] }
+                return all
+            }
+            if works.isEmpty { return }
+            for (work, epoch) in works {
+                try self.coordinator.runtime.workDone(work.run(), on: 0, epoch: epoch, now: self.now)
+            }
+            try self.coordinator.advance(now: self.now)
+        }
     }
 
     func load(_ coordinator: GroupCoordinator) throws {
@@ -78,7 +122,8 @@ final class GroupScenario {
             request.sessionTimeoutMs = Int32(try command.int("session") ?? 10_000)
             request.rebalanceTimeoutMs = Int32(try command.int("rebalance") ?? 60_000)
             request.protocolType = command.options["type"] ?? "consumer"
-            request.protocols = self.protocols(command.options["protocols"] ?? "range:t", request.protocolType)
+            request.protocols = self.protocols(
+                command.options["protocols"] ?? "range:t", request.protocolType, owned: command.options["owned"])
             request.reason = command.options["reason"]
             let origin = RequestOrigin(
                 apiVersion: version, clientID: client, clientHost: "/127.0.0.1",
@@ -98,6 +143,21 @@ final class GroupScenario {
                 var assignment = SyncGroupRequest.Assignment()
                 assignment.memberID = self.expand(parts[0])
                 assignment.assignment = Array((parts.count > 1 ? parts[1] : "").utf8)
+                request.assignments.append(assignment)
+            }
+            for word in (command.options["assign-partitions"] ?? "").split(separator: "/") {
+                let parts = word.split(separator: ":").map(String.init)
+                var topic = ConsumerProtocolAssignment.TopicPartition()
+                topic.topic = parts[1]
+                topic.partitions = parts[2].split(separator: ",").compactMap { Int32($0) }
+                var assigned = ConsumerProtocolAssignment()
+                assigned.assignedPartitions = [topic]
+                var assignment = SyncGroupRequest.Assignment()
+                assignment.memberID = self.expand(parts[0])
+                assignment.assignment = withEncoded {
+                    $0.writeInt16(1)
+                    assigned.encode(into: &$0, version: 1)
+                }
                 request.assignments.append(assignment)
             }
             try self.perform(.syncGroup(request), client)
@@ -165,11 +225,29 @@ final class GroupScenario {
                 self.now.monotonicMs = next
                 let before = self.lines.all.withLock { $0.count }
                 try self.coordinator.advance(now: self.now)
+                if !self.holdsWork { try self.doWork() }
                 if self.lines.all.withLock({ $0.count }) != before || self.logSeen != self.log.endOffset {
                     self.print("at \(self.now.monotonicMs) ms:", at: before)
                 }
                 try self.showLog()
             }
+        case "topic":
+            for word in command.arguments {
+                let parts = word.split(separator: ":").map(String.init)
+                self.topics[parts[0]] = parts.count > 1 ? Int32(parts[1]) : nil
+            }
+            self.tellMetadata(
+                .these(command.arguments.map { String($0.split(separator: ":")[0]) }), try self.coordinator)
+        case "group-config":
+            var settings = self.settingsOfGroups[group] ?? self.settings
+            try Self.set(command, &settings)
+            self.settingsOfGroups[group] = settings
+            self.tellMetadata(.these([]), try self.coordinator)
+        case "hold-work": self.holdsWork = true
+        case "do-work":
+            self.holdsWork = false
+        case "poll": try self.poll(command, group, client)
+        case "describe-consumer-groups": try self.perform(.consumerGroupDescribe(command.arguments), client)
         case "hold-high-watermark": self.log.state.withLock { $0.holdsHighWatermark = true }
         case "high-watermark":
             let end = self.log.state.withLock { state in
@@ -203,6 +281,7 @@ final class GroupScenario {
             for line in try self.coordinator.runtime.timers(of: 0) { self.print(shortenIDs(line)) }
         default: throw DataDriven.Mismatch(description: "unknown command \(command.name)")
         }
+        if !self.holdsWork { try self.doWork() }
         try self.showLog()
         self.showGroups()
         return self.lines.all.withLock { lines in
@@ -211,10 +290,58 @@ final class GroupScenario {
         }
     }
 
+    /// ConsumerGroupHeartbeat. `join` in short: all that a joining member says.
+    private func poll(_ command: DataDriven.Command, _ group: String, _ client: String) throws {
+        var request = ConsumerGroupHeartbeatRequest()
+        request.groupID = group
+        request.memberID = command.options["member"] ?? client
+        request.memberEpoch = Int32(try command.int("epoch") ?? 0)
+        request.instanceID = command.options["instance"]
+        request.rackID = command.options["rack"]
+        request.serverAssignor = command.options["assignor"]
+        request.rebalanceTimeoutMs = Int32(try command.int("rebalance") ?? (request.memberEpoch == 0 ? 60_000 : -1))
+        if let topics = command.options["topics"] {
+            request.subscribedTopicNames = topics.split(separator: "+").map(String.init)
+        }
+        request.subscribedTopicRegex = command.options["regex"]
+        if let has = command.options["has"] ?? (request.memberEpoch == 0 ? "" : nil) {
+            // has=t:0,1/u:2
+            request.topicPartitions = has.split(separator: "/").map { word in
+                let parts = word.split(separator: ":").map(String.init)
+                var topic = ConsumerGroupHeartbeatRequest.TopicPartitions()
+                topic.topicID = KafkaCoordinationTests.topicID(named: parts[0])
+                topic.partitions = (parts.count > 1 ? parts[1] : "").split(separator: ",").compactMap { Int32($0) }
+                return topic
+            }
+        }
+        let origin = RequestOrigin(
+            apiVersion: Int16(try command.int("v") ?? 1), clientID: client, clientHost: "/127.0.0.1",
+            randomID: KafkaUUID(high: 0, low: self.nextID))
+        self.nextID += 1
+        try self.perform(.consumerGroupHeartbeat(request, origin), client)
+        // As the broker does, for what is due at once.
+        try self.coordinator.advance(now: self.now)
+    }
+
+    private static func set(_ command: DataDriven.Command, _ settings: inout ConsumerGroupSettings) throws {
+        if let value = try command.int("session") { settings.sessionTimeoutMs = Int32(value) }
+        if let value = try command.int("heartbeat") { settings.heartbeatIntervalMs = Int32(value) }
+        if let value = try command.int("interval") { settings.assignmentIntervalMs = Int32(value) }
+        if let value = command.options["offload"] { settings.offloadsAssignors = value == "true" }
+    }
+
     private func configure(_ command: DataDriven.Command) throws {
         for key in command.options.keys.sorted() {
+            if key == "group.consumer.migration.policy" {
+                self.config.consumerMigrationPolicy =
+                    ConsumerGroupMigrationPolicy(rawValue: command.options[key] ?? "") ?? .disabled
+                continue
+            }
             let value = try command.int(key) ?? 0
             switch key {
+            case "group.consumer.session.timeout.ms": self.settings.sessionTimeoutMs = Int32(value)
+            case "group.consumer.assignment.interval.ms": self.settings.assignmentIntervalMs = Int32(value)
+            case "group.consumer.max.size": self.config.consumerMaxSize = Int32(value)
             case "group.min.session.timeout.ms": self.config.minSessionTimeoutMs = Int32(value)
             case "group.max.session.timeout.ms": self.config.maxSessionTimeoutMs = Int32(value)
             case "group.initial.rebalance.delay.ms": self.config.initialRebalanceDelayMs = Int32(value)
@@ -223,6 +350,7 @@ final class GroupScenario {
             case "offsets.retention.ms": self.config.offsetsRetentionMs = value
             case "offsets.retention.check.interval.ms": self.config.offsetsRetentionCheckIntervalMs = value
             case "offset.commit.timeout.ms": self.config.offsetCommitTimeoutMs = value
+            case "max-assigned-at-once": self.config.maxAssignedAtOnce = Int(value)
             case "max-pending-members": self.config.maxPendingMembers = Int(value)
             case "max-pending-bytes": self.config.maxPendingBytes = Int(value)
             case "max-group-bytes": self.config.maxGroupBytes = Int(value)
@@ -293,7 +421,7 @@ final class GroupScenario {
     }
 
     /// `range:t1+t2,roundrobin:t1`: the topics become a consumer's subscription.
-    private func protocols(_ text: String, _ type: String) -> [JoinProtocol] {
+    private func protocols(_ text: String, _ type: String, owned: String?) -> [JoinProtocol] {
         text.split(separator: ",").map { word in
             let parts = word.split(separator: ":", maxSplits: 1).map(String.init)
             var offered = JoinProtocol()
@@ -302,6 +430,13 @@ final class GroupScenario {
             if type == ClassicGroup.consumerProtocolType {
                 var subscription = ConsumerProtocolSubscription()
                 subscription.topics = content.split(separator: "+").map(String.init)
+                if let owned {
+                    let parts = owned.split(separator: ":").map(String.init)
+                    var topic = ConsumerProtocolSubscription.TopicPartition()
+                    topic.topic = parts[0]
+                    topic.partitions = (parts.count > 1 ? parts[1] : "").split(separator: ",").compactMap { Int32($0) }
+                    subscription.ownedPartitions = [topic]
+                }
                 offered.metadata = withEncoded {
                     $0.writeInt16(1)
                     subscription.encode(into: &$0, version: 1)
@@ -330,7 +465,11 @@ final class GroupScenario {
             let text = shortenIDs("=> " + describe(group))
             if self.shown.updateValue(text, forKey: id) != text { self.print(text) }
         }
-        for id in self.shown.keys.sorted() where shard.groups[id] == nil {
+        for (id, group) in shard.consumerGroups.sorted(by: { $0.key < $1.key }) {
+            let text = shortenIDs("=> " + KafkaCoordinationTests.describe(group))
+            if self.shown.updateValue(text, forKey: id) != text { self.print(text) }
+        }
+        for id in self.shown.keys.sorted() where shard.groups[id] == nil && shard.consumerGroups[id] == nil {
             self.shown[id] = nil
             self.print("=> \(id) Dead")
         }
