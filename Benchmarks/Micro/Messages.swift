@@ -111,6 +111,39 @@ extension Comparison {
         self.metadata("100 x 3", Shape(topics: 100, partitions: 3, recordsSize: 0))
     }
 
+    /// A message written to `room` again and again, beside what a loop of C writes.
+    @inline(__always) private func encoding(
+        _ what: String, _ message: some KafkaMessage, _ version: Int16, in room: UnsafeMutableRawBufferPointer,
+        bare: String, _ encode: () -> Int
+    ) {
+        self.row("\(what): encode", bare: bare) { times in
+            for _ in 0..<times {
+                var writer = ByteWriter(room)
+                message.encode(into: &writer, version: version)
+                use(writer.count)
+            }
+        } bare: { times in
+            for _ in 0..<times { bare_use(UInt64(encode())) }
+        }
+    }
+
+    /// A message read again and again; `count` is of something in it.
+    @inline(__always) private func decoding<Message: KafkaMessage>(
+        _ what: String, _ type: Message.Type, _ version: Int16, _ bytes: UnsafeRawBufferPointer, bare name: String,
+        _ count: (Message) -> Int, bare: (Int) -> Void
+    ) {
+        self.row("\(what): decode", bare: name) { times in
+            var sum = 0
+            for _ in 0..<times {
+                var reader = ByteReader(bytes)
+                sum &+= (try? Message(from: &reader, version: version)).map(count) ?? 0
+            }
+            use(sum)
+        } bare: { times in
+            bare(times)
+        }
+    }
+
     private func produce(_ what: String, _ shape: Shape) {
         let version: Int16 = 9
         let request = shape.produceRequest
@@ -137,25 +170,16 @@ extension Comparison {
             } bare: { times in
                 for _ in 0..<times { bare_use(bare_walk_produce(start)) }
             }
-            self.row("Produce request \(what): decode", bare: "walk in C, copy into one malloc") { times in
-                var sum = 0
-                for _ in 0..<times {
-                    var reader = ByteReader(bytes)
-                    sum &+= (try? ProduceRequest(from: &reader, version: version))?.topicData.count ?? 0
-                }
-                use(sum)
+            self.decoding(
+                "Produce request \(what)", ProduceRequest.self, version, bytes, bare: "walk in C, copy into one malloc"
+            ) {
+                $0.topicData.count
             } bare: { times in
                 for _ in 0..<times { bare_use(bare_decode_produce(start, bytes.count)) }
             }
         }
-        self.row("Produce request \(what): encode", bare: "stores and memcpy in C") { times in
-            for _ in 0..<times {
-                var writer = ByteWriter(room)
-                request.encode(into: &writer, version: version)
-                use(writer.count)
-            }
-        } bare: { times in
-            for _ in 0..<times { bare_use(UInt64(bare_encode_produce(out, shape.bare, shape.topics))) }
+        self.encoding("Produce request \(what)", request, version, in: room, bare: "stores and memcpy in C") {
+            bare_encode_produce(out, shape.bare, shape.topics)
         }
         let buffer = ResponseBuffer()
         self.row("Produce response \(what): write", bare: "stores in C") { times in
@@ -203,25 +227,16 @@ extension Comparison {
             } bare: { times in
                 for _ in 0..<times { bare_use(bare_walk_fetch(start)) }
             }
-            self.row("Fetch request \(what): decode", bare: "walk in C, fields into one malloc") { times in
-                var sum = 0
-                for _ in 0..<times {
-                    var reader = ByteReader(bytes)
-                    sum &+= (try? FetchRequest(from: &reader, version: version))?.topics.count ?? 0
-                }
-                use(sum)
+            self.decoding(
+                "Fetch request \(what)", FetchRequest.self, version, bytes, bare: "walk in C, fields into one malloc"
+            ) {
+                $0.topics.count
             } bare: { times in
                 for _ in 0..<times { bare_use(bare_decode_fetch(start, bytes.count)) }
             }
         }
-        self.row("Fetch request \(what): encode", bare: "stores in C") { times in
-            for _ in 0..<times {
-                var writer = ByteWriter(room)
-                request.encode(into: &writer, version: version)
-                use(writer.count)
-            }
-        } bare: { times in
-            for _ in 0..<times { bare_use(UInt64(bare_encode_fetch(out, shape.bare, shape.topics))) }
+        self.encoding("Fetch request \(what)", request, version, in: room, bare: "stores in C") {
+            bare_encode_fetch(out, shape.bare, shape.topics)
         }
         let buffer = ResponseBuffer()
         self.row("Fetch response \(what): write", bare: "stores in C") { times in
@@ -260,27 +275,14 @@ extension Comparison {
         let out = room.baseAddress!.assumingMemoryBound(to: UInt8.self)
         let count = bare_encode_metadata_response(out, shape.bare, shape.topics)
         precondition(count == bytes.count, "The bare loop encodes something else: \(count), \(bytes.count)")
-        self.row("Metadata response \(what): encode", bare: "stores in C") { times in
-            for _ in 0..<times {
-                var writer = ByteWriter(room)
-                response.encode(into: &writer, version: version)
-                use(writer.count)
-            }
-        } bare: { times in
-            for _ in 0..<times {
-                bare_use(UInt64(bare_encode_metadata_response(out, shape.bare, shape.topics)))
-            }
+        self.encoding("Metadata response \(what)", response, version, in: room, bare: "stores in C") {
+            bare_encode_metadata_response(out, shape.bare, shape.topics)
         }
         let target = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 16)
         defer { target.deallocate() }
         bytes.withUnsafeBytes { bytes in
-            self.row("Metadata response \(what): decode", bare: "memcpy") { times in
-                var sum = 0
-                for _ in 0..<times {
-                    var reader = ByteReader(bytes)
-                    sum &+= (try? MetadataResponse(from: &reader, version: version))?.topics.count ?? 0
-                }
-                use(sum)
+            self.decoding("Metadata response \(what)", MetadataResponse.self, version, bytes, bare: "memcpy") {
+                $0.topics.count
             } bare: { times in
                 for _ in 0..<times {
                     target.copyMemory(from: bytes)

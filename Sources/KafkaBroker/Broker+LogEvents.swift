@@ -9,7 +9,9 @@ extension Broker {
         events.onHighWatermark { [weak self] in self?.highWatermarkMoved($0) }
         events.onAppend { [weak self] in self?.appended($0) }
         events.onRelease { [weak self] in self?.release($0) }
-        events.onStorageFailure { [weak self] log, _, _ in self?.appendsEnded(log) }
+        events.onStorageFailure { [weak self] failure in
+            if let log = failure.endedLog { self?.appendsEnded(log) }
+        }
     }
 
     private func highWatermarkMoved(_ log: PartitionLog) {

@@ -98,6 +98,7 @@ extension Broker {
         } catch {
             throw BrokerError(error.description)
         }
+        self.replicaManager.logManager.cordon(config.cordonedLogDirs)
         self.replicaManager.open(image.topics.map { self.spec(of: $0) }, areNew: false)
         self.replicaManager.logManager.onFailedFolder { [weak self] in self?.folderFailed($0) }
         self.groupCoordinator.metadataChanged(GroupMetadataImage(image, self.config), .all)

@@ -204,6 +204,7 @@ package final class Broker: Sendable {
         self.verifiesTransactions.store(config.verifiesTransactions, ordering: .relaxed)
         self.server.withLock { $0 }?.updateConnectionLimits(TransportLimits(config))
         self.replicaManager.logManager.update(cleaner: config.logCleaner)
+        self.replicaManager.logManager.cordon(config.cordonedLogDirs)
     }
 
 }

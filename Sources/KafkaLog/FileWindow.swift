@@ -7,6 +7,8 @@ struct FileWindow {
     /// Bytes of the file that count.
     let end: Int
     private let buffer: UnsafeMutableRawBufferPointer
+    /// After a jump over bytes that nobody looks at only as many are read as the next header is likely to be in.
+    private let isSparse: Bool
     private var start = 0
     private var count = 0
     /// Bytes read from the file.
@@ -14,9 +16,10 @@ struct FileWindow {
     /// Called with each run of bytes before it is read, and after.
     var onRead: ((_ position: Int, _ count: Int, _ isDone: Bool) -> Void)?
 
-    init(_ file: LogFile, end: Int, capacity: Int) {
+    init(_ file: LogFile, end: Int, capacity: Int, isSparse: Bool = false) {
         self.file = file
         self.end = end
+        self.isSparse = isSparse
         self.buffer = .allocate(byteCount: max(capacity, 4096), alignment: 64)
     }
 
@@ -29,7 +32,9 @@ struct FileWindow {
     mutating func bytes(at position: Int, atLeast wanted: Int) throws(IOError) -> UnsafeRawBufferPointer? {
         guard position >= 0, wanted <= self.end - position, wanted <= self.buffer.count else { return nil }
         if position < self.start || position + wanted > self.start + self.count {
-            try self.load(position, min(self.buffer.count, self.end - position), atLeast: wanted)
+            let isJump = self.isSparse && position > self.start + self.count
+            let length = min(isJump ? max(wanted, 4096) : self.buffer.count, self.end - position)
+            try self.load(position, length, atLeast: wanted)
             guard self.count >= wanted else { return nil }
         }
         return UnsafeRawBufferPointer(rebasing: self.buffer[(position - self.start)..<self.count])
@@ -59,7 +64,9 @@ struct FileWindow {
         var at = position + RecordBatchHeader.attributesOffset
         var crc: UInt32 = 0
         while at < end {
-            let piece = min(end - at, self.buffer.count)
+            // First what is in memory of it, so that no byte is read twice.
+            let inMemory = at >= self.start ? self.start + self.count - at : 0
+            let piece = min(end - at, inMemory > 0 ? inMemory : self.buffer.count)
             guard let bytes = try self.bytes(at: at, atLeast: piece) else { return false }
             crc = crc32c(UnsafeRawBufferPointer(rebasing: bytes[..<piece]), seed: crc)
             at += piece

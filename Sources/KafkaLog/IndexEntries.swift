@@ -1,13 +1,36 @@
-/// An entry of one of the two sparse indexes, as its file has it (big-endian).
+/// An entry of an index, as its file has it (big-endian).
 protocol IndexEntry: Sendable {
     static var size: Int { get }
     init(_ bytes: UnsafeRawPointer)
     func store(_ bytes: UnsafeMutableRawPointer)
 }
 
+/// An entry of one of the two sparse indexes: two numbers, one behind the other.
+protocol SparseIndexEntry: IndexEntry, Equatable {
+    associatedtype First: FixedWidthInteger
+    associatedtype Second: FixedWidthInteger
+    init(_ first: First, _ second: Second)
+    var numbers: (First, Second) { get }
+}
+
+extension SparseIndexEntry {
+    static var size: Int { MemoryLayout<First>.size + MemoryLayout<Second>.size }
+
+    init(_ bytes: UnsafeRawPointer) {
+        self.init(
+            First(bigEndian: bytes.loadUnaligned(as: First.self)),
+            Second(bigEndian: bytes.loadUnaligned(fromByteOffset: MemoryLayout<First>.size, as: Second.self)))
+    }
+
+    func store(_ bytes: UnsafeMutableRawPointer) {
+        let (first, second) = self.numbers
+        bytes.storeBytes(of: first.bigEndian, as: First.self)
+        bytes.storeBytes(of: second.bigEndian, toByteOffset: MemoryLayout<First>.size, as: Second.self)
+    }
+}
+
 /// `.index`: the last offset of a batch, relative to the segment's base, and the position at which that batch begins.
-struct OffsetIndexEntry: IndexEntry, Equatable {
-    static let size = 8
+struct OffsetIndexEntry: SparseIndexEntry {
     var relativeOffset: Int32
     var position: Int32
 
@@ -16,20 +39,13 @@ struct OffsetIndexEntry: IndexEntry, Equatable {
         self.position = position
     }
 
-    init(_ bytes: UnsafeRawPointer) {
-        self.relativeOffset = Int32(bigEndian: bytes.loadUnaligned(as: Int32.self))
-        self.position = Int32(bigEndian: bytes.loadUnaligned(fromByteOffset: 4, as: Int32.self))
-    }
+    init(_ relativeOffset: Int32, _ position: Int32) { self.init(relativeOffset: relativeOffset, position: position) }
 
-    func store(_ bytes: UnsafeMutableRawPointer) {
-        bytes.storeBytes(of: self.relativeOffset.bigEndian, as: Int32.self)
-        bytes.storeBytes(of: self.position.bigEndian, toByteOffset: 4, as: Int32.self)
-    }
+    var numbers: (Int32, Int32) { (self.relativeOffset, self.position) }
 }
 
 /// `.timeindex`: no batch that begins before the one with this last offset has a timestamp above this one.
-struct TimeIndexEntry: IndexEntry, Equatable {
-    static let size = 12
+struct TimeIndexEntry: SparseIndexEntry {
     var timestamp: Int64
     var relativeOffset: Int32
 
@@ -38,15 +54,11 @@ struct TimeIndexEntry: IndexEntry, Equatable {
         self.relativeOffset = relativeOffset
     }
 
-    init(_ bytes: UnsafeRawPointer) {
-        self.timestamp = Int64(bigEndian: bytes.loadUnaligned(as: Int64.self))
-        self.relativeOffset = Int32(bigEndian: bytes.loadUnaligned(fromByteOffset: 8, as: Int32.self))
+    init(_ timestamp: Int64, _ relativeOffset: Int32) {
+        self.init(timestamp: timestamp, relativeOffset: relativeOffset)
     }
 
-    func store(_ bytes: UnsafeMutableRawPointer) {
-        bytes.storeBytes(of: self.timestamp.bigEndian, as: Int64.self)
-        bytes.storeBytes(of: self.relativeOffset.bigEndian, toByteOffset: 8, as: Int32.self)
-    }
+    var numbers: (Int64, Int32) { (self.timestamp, self.relativeOffset) }
 }
 
 /// The index of the active segment: its newest entries are in memory, those before them in the file only. What is not in

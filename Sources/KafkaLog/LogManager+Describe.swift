@@ -17,6 +17,8 @@ package struct FolderDescription: Sendable {
     /// Absolute.
     package var path: String
     package var isOnline: Bool
+    /// It gets no new partitions.
+    package var isCordoned = false
     /// Of the file system; -1 where it is not known.
     package var totalBytes: Int64 = -1
     package var usableBytes: Int64 = -1
@@ -28,8 +30,10 @@ extension LogManager {
     /// - Parameter wanted: which partitions are told of.
     package func describeFolders(where wanted: (TopicPartition) -> Bool) -> [FolderDescription] {
         let entries = self.state.withLock { Array($0.logs.values) }
-        var folders = self.directories.map { directory in
+        let cordoned = self.cordoned.withLock { $0 }
+        var folders = self.directories.enumerated().map { index, directory in
             var folder = FolderDescription(path: directory.absolutePath, isOnline: directory.isOnline)
+            folder.isCordoned = cordoned.contains(index)
             if directory.isOnline, let space = try? FileSystem.space(of: directory.path) {
                 (folder.totalBytes, folder.usableBytes) = (space.total, space.usable)
             }
@@ -51,6 +55,12 @@ extension LogManager {
     }
 
     /// The index of a data folder, by the path that the configuration or DescribeLogDirs has.
+    /// Other folders that get no new partitions. What is in them stays (KIP-1066).
+    package func cordon(_ paths: [String]) {
+        let indexes = Set(paths.compactMap { self.folderIndex(path: $0) })
+        self.cordoned.withLock { $0 = indexes }
+    }
+
     package func folderIndex(path: String) -> Int? {
         let path = LogDirectory.withoutTrailingSlash(path)
         return self.directories.firstIndex {

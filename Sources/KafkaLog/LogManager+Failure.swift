@@ -12,8 +12,12 @@ extension LogManager {
     package var hasOfflineFolders: Bool { self.directories.contains { !$0.isOnline } }
 
     /// What an error in a folder means for it, found out in the background.
-    func storageFailed(_ error: IOError, _ path: String) {
-        guard let index = self.directoryIndex(ofPath: path), self.directories[index].isOnline else { return }
+    func storageFailed(_ failure: StorageFailure) {
+        let error = failure.error
+        guard let index = self.directoryIndex(ofPath: failure.path) else { return }
+        // A start after a kill must not trust the page cache.
+        if failure.endedLog != nil { try? self.directories[index].marks.invalidate() }
+        guard error.isOfFolder, self.directories[index].isOnline else { return }
         self.environment.background.submit { [weak self] in
             guard let self else { return }
             if error.meaning == .folderSuspect {

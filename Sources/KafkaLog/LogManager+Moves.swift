@@ -17,12 +17,14 @@ extension LogManager {
 
     /// Begins to move a log to another data folder, in the background; it is used meanwhile. A move that is under way to
     /// another folder is called off; to the one where it is, any.
-    /// - Returns: KAFKA_STORAGE_ERROR where one of the folders is offline.
+    /// - Returns: KAFKA_STORAGE_ERROR where one of the folders is offline; INVALID_REPLICA_ASSIGNMENT where the other is
+    ///   cordoned.
     package func move(_ log: PartitionLog, toFolder target: Int) -> ErrorCode {
         guard self.directories.indices.contains(target) else { return .logDirNotFound }
         guard self.directories[target].isOnline, let current = self.directoryIndex(of: log) else {
             return .kafkaStorageError
         }
+        if current != target, self.cordoned.withLock({ $0.contains(target) }) { return .invalidReplicaAssignment }
         let partition = log.topicPartition
         let move = self.folderMoves.running.withLock { running -> FolderMove? in
             if let old = running[partition] {

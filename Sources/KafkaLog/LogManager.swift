@@ -79,6 +79,8 @@ package final class LogManager: Sendable {
     let folderMoves: FolderMoves
     /// See `report`: the wall clock, ms.
     let fullReported = Mutex<Int64>(0)
+    /// Indexes of data folders that get no new partitions: cordoned.log.dirs.
+    let cordoned = Mutex<Set<Int>>([])
     let failedFolder = CallbackSlot<FailedFolder>()
 
     struct State {
@@ -162,14 +164,8 @@ package final class LogManager: Sendable {
             openLogs: OpenLogs(limit: FileSystem.fileLimit / 2), marks: MarksOfFolders(directories.map(\.marks)),
             report: report)
         let manager = LogManager(configuration, directories, environment, now: now)
-        environment.storageFailures.set { [weak manager] in manager?.storageFailed($0, $1) }
-        environment.events.onStorageFailure { [weak manager] _, error, path in
-            manager?.environment.storageFailed(error, path)
-        }
+        environment.events.onStorageFailure { [weak manager] in manager?.storageFailed($0) }
         environment.fileRelief.set { [weak manager] in manager?.environment.openLogs.relieve() }
-        environment.events.onStorageFailure { [weak manager] log, _, _ in
-            try? manager?.directory(of: log.topicPartition)?.marks.invalidate()
-        }
         return manager
     }
 
@@ -255,7 +251,7 @@ package final class LogManager: Sendable {
         throw failure
     }
 
-    /// The folders that are online, the one with the fewest partitions first.
+    /// The folders that are online, the one with the fewest partitions first; cordoned ones only where there is no other.
     private func foldersByFill() -> [Int] {
         guard self.directories.count > 1 else { return [0] }
         let fill = self.state.withLock { state -> [Int] in
@@ -265,7 +261,10 @@ package final class LogManager: Sendable {
             (state.fill, state.filled) = (fill, state.logs.count)
             return fill
         }
-        return fill.indices.filter { self.directories[$0].isOnline }.sorted { (fill[$0], $0) < (fill[$1], $1) }
+        let cordoned = self.cordoned.withLock { $0 }
+        let online = fill.indices.filter { self.directories[$0].isOnline }
+        let open = online.filter { !cordoned.contains($0) }
+        return (open.isEmpty ? online : open).sorted { (fill[$0], $0) < (fill[$1], $1) }
     }
 
     /// Takes a partition out of use at once and deletes its files after file.delete.delay.ms. Blocks for a rename.

@@ -31,7 +31,6 @@ package final class LogEnvironment: Sendable {
     package let reads = ReadPool()
     package let counters = LogCounters()
     let damageReport = DamageReport()
-    let storageFailures = StorageFailures()
     /// Closes files that are not needed at the moment, where the process can open no more. To be called without a lock.
     let fileRelief = FileRelief()
     let changes = ChangedLogs()

@@ -133,7 +133,8 @@ enum SegmentRecovery {
             case .headersAndCRC: 0
             case .headersAndLastCRCs: fileSize - Self.lastBytes
             }
-        var window = Window(file: file, fileSize: fileSize, capacity: min(Self.blockSize, fileSize - segment.size))
+        var window = FileWindow(
+            file, end: fileSize, capacity: min(Self.blockSize, fileSize - segment.size), isSparse: true)
         defer { window.free() }
         while segment.size < fileSize {
             let position = segment.size
@@ -197,54 +198,5 @@ enum SegmentRecovery {
         segment.uncheckedBefore = segment.size
         nextOffset = checker.nextOffset
         return true
-    }
-
-    /// A part of a file in memory that moves forward.
-    private struct Window {
-        let file: LogFile
-        let fileSize: Int
-        let buffer: UnsafeMutableRawBufferPointer
-        var start = 0
-        var count = 0
-
-        init(file: LogFile, fileSize: Int, capacity: Int) {
-            self.file = file
-            self.fileSize = fileSize
-            self.buffer = .allocate(byteCount: max(capacity, 4096), alignment: 64)
-        }
-
-        func free() { self.buffer.deallocate() }
-
-        /// What is in memory from `position` on, at least `wanted` bytes; nil where the file has not that many.
-        mutating func bytes(at position: Int, atLeast wanted: Int) throws(IOError) -> UnsafeRawBufferPointer? {
-            if position < self.start || position + wanted > self.start + self.count {
-                // After a jump over records that nobody looks at, only as much as the next headers are likely to be in.
-                let isJump = position > self.start + self.count
-                self.start = position
-                self.count = 0
-                let length = min(isJump ? max(wanted, 4096) : self.buffer.count, self.fileSize - position)
-                guard length >= wanted else { return nil }
-                self.count = try FileSystem.read(
-                    self.file, UnsafeMutableRawBufferPointer(rebasing: self.buffer[..<length]), at: position)
-                guard self.count >= wanted else { return nil }
-            }
-            return UnsafeRawBufferPointer(rebasing: self.buffer[(position - self.start)..<self.count])
-        }
-
-        /// The CRC covers everything from the attributes on. A batch longer than the window goes through it in pieces.
-        mutating func isCRCValid(_ header: RecordBatchHeader, at position: Int) throws(IOError) -> Bool {
-            let end = position + header.sizeInBytes
-            var at = position + 21
-            var crc: UInt32 = 0
-            while at < end {
-                // First what is in memory of it, so that no byte is read twice.
-                let inMemory = at >= self.start ? self.start + self.count - at : 0
-                let piece = min(end - at, inMemory > 0 ? inMemory : self.buffer.count)
-                guard let bytes = try self.bytes(at: at, atLeast: piece) else { return false }
-                crc = crc32c(UnsafeRawBufferPointer(rebasing: bytes[..<piece]), seed: crc)
-                at += piece
-            }
-            return crc == header.crc
-        }
     }
 }

@@ -1,5 +1,4 @@
 import Glibc
-import KafkaPrimitives
 import Synchronization
 
 extension IOError {
@@ -23,6 +22,9 @@ extension IOError {
         default: .other
         }
     }
+
+    /// Whether the folder may not be counted on.
+    var isOfFolder: Bool { self.meaning == .folderFailed || self.meaning == .folderSuspect }
 }
 
 /// A data folder that has just failed.
@@ -35,32 +37,30 @@ package struct FailedFolder: Sendable {
     package var isFatal: Bool
 }
 
-/// Where errors of files are told. Set by who knows all folders.
-final class StorageFailures: Sendable {
-    private let slot = CallbackSlot<(IOError, String)>()
-
-    func set(_ body: @escaping @Sendable (IOError, String) -> Void) {
-        self.slot.set { body($0.0, $0.1) }
-    }
-
-    func callAsFunction(_ error: IOError, _ path: String) { self.slot((error, path)) }
+/// A call for something in a data folder has failed.
+package struct StorageFailure: Sendable {
+    package var error: IOError
+    /// Of the folder, or of what is in it.
+    package var path: String
+    /// It was a sync of this log: nothing that was written to its files since the last good one is believed any more, and
+    /// it takes no appends until it is opened anew.
+    package var endedLog: PartitionLog?
 }
 
 extension LogEnvironment {
     /// A read has failed. One bad sector is not the end of a folder: it is tried whether it still takes writes.
     func readFailed(_ error: IOError, _ path: String) {
         guard error.meaning == .folderFailed else { return }
-        self.storageFailures(IOError(.open, path, code: ENOENT), path)
+        self.storageFailed(IOError(.open, path, code: ENOENT), path)
     }
 
     /// A write, a sync or a change of a folder has failed. What it means for the data folder is found out in the
     /// background. To be called without a lock, from any thread.
     /// - Parameter path: of the data folder, or of something in it.
-    package func storageFailed(_ error: IOError, _ path: String) {
-        switch error.meaning {
-        case .other: break
-        case .full: self.trash.isDiskFull.store(true, ordering: .relaxed)
-        case .folderFailed, .folderSuspect: self.storageFailures(error, path)
-        }
+    /// - Parameter log: takes no appends any more.
+    package func storageFailed(_ error: IOError, _ path: String, ending log: PartitionLog? = nil) {
+        if error.meaning == .full { self.trash.isDiskFull.store(true, ordering: .relaxed) }
+        guard error.isOfFolder || log != nil else { return }
+        self.events.storageFailed(StorageFailure(error: error, path: path, endedLog: log))
     }
 }

@@ -8,6 +8,8 @@ import threading
 import time
 
 import pytest
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from support import wire
 from support.clients import CLIENTS, ClientError, Record
@@ -81,6 +83,37 @@ def test_partitions_are_spread_and_told(make_broker, three, topic):
     described = CLIENTS["kafka-python"](broker.address)._ask("describe_log_dirs")
     assert topic in str(described)
     java.close()
+
+
+def test_cordoned_folders(make_broker, three, topic):
+    """KIP-1066: a folder that is cordoned, at the start or later, gets no new partitions; with all of them no topic."""
+    broker = make_broker({"log.dirs": setting(three), "cordoned.log.dirs": str(three[0])})
+    broker.start()
+    one = CLIENTS["confluent-kafka"](broker.address)
+
+    def cordon(value):
+        change = ConfigEntry("cordoned.log.dirs", value, incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ResourceType.BROKER, "1", incremental_configs=[change])
+        admin = AdminClient({"bootstrap.servers": broker.address})
+        (answer,) = admin.incremental_alter_configs([resource]).values()
+        answer.result()
+
+    one.create_topic(topic, 4)
+    assert [len(names(folder, topic)) for folder in three] == [0, 2, 2]
+    cordon("*")
+    for refused in (lambda: one.create_topic(topic + "-2"), lambda: one.add_partitions(topic, 5)):
+        with pytest.raises(ClientError, match=r"(?i)replication.?factor"):
+            refused()
+    with pytest.raises(KafkaException, match="folders of log.dirs"):
+        cordon("/elsewhere")
+    cordon(setting(three[1:]))
+    one.add_partitions(topic, 8)
+    assert [len(names(folder, topic)) for folder in three] == [4, 2, 2]
+    broker.restart()
+    one.create_topic(topic + "-2", 2)
+    assert [len(names(folder, topic + "-2")) for folder in three] == [2, 0, 0]
+    with wire.Connection(broker.port) as connection:
+        assert connection.create_topic(topic + "-3", 1) == 0
 
 
 @pytest.mark.parametrize("mover", ["java", "kafka-python"])

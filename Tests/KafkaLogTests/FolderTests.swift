@@ -181,6 +181,28 @@ import Testing
         again.shutdown()
     }
 
+    /// KIP-1066: what is in a cordoned folder stays and is served.
+    @Test func cordonedFoldersGetNothingNew() throws {
+        let manager = try self.open()
+        let logs = try (0..<3).map { try self.create(manager, $0) }
+        manager.cordon([self.paths[1], self.paths[2] + "/", "/elsewhere"])
+        #expect(manager.describeFolders { _ in true }.map(\.isCordoned) == [false, true, true])
+        for index in 3..<6 {
+            #expect(manager.directory(of: try self.create(manager, index).topicPartition)?.path == self.paths[0])
+        }
+        #expect(manager.move(logs[0], toFolder: 1) == .invalidReplicaAssignment)
+        #expect(manager.move(logs[1], toFolder: 1) == .none)
+        #expect(try logs[1].append(batch(1)).get().firstOffset == 0)
+        // Who is asked for by name, with all of them cordoned, takes the emptiest.
+        manager.cordon(self.paths)
+        #expect(manager.directory(of: try self.create(manager, 6).topicPartition)?.path == self.paths[1])
+        manager.cordon([])
+        #expect(manager.move(logs[0], toFolder: 1) == .none)
+        try self.wait("the move") { manager.moves.isEmpty }
+        #expect(manager.directory(of: logs[0].topicPartition)?.path == self.paths[1])
+        manager.shutdown()
+    }
+
     // MARK: failures
 
     @Test func aFolderThatFailsTakesItsPartitionsAndNoOthers() throws {
@@ -232,6 +254,32 @@ import Testing
         again.shutdown()
     }
 
+    /// The kernel has thrown away what it could not write, in this file and maybe in others.
+    @Test func aSyncThatFailsTakesItsFolderOffline() throws {
+        let manager = try self.open()
+        let logs = try (0..<6).map { try self.create(manager, $0) }
+        for log in logs { for _ in 0..<10 { log.append(batch(1)) } }
+        let failed = Mutex<[FailedFolder]>([])
+        let ended = Mutex<[TopicPartition]>([])
+        manager.onFailedFolder { folder in failed.withLock { $0.append(folder) } }
+        manager.events.onStorageFailure { failure in
+            if let log = failure.endedLog { ended.withLock { $0.append(log.topicPartition) } }
+        }
+        // Not the disk's fault: the log alone takes nothing any more.
+        logs[0].tell(logs[0].fail(IOError(.sync, code: EINVAL)))
+        #expect(failed.withLock { $0.isEmpty })
+        #expect(logs[3].append(batch(1)).isTaken && !logs[0].append(batch(1)).isTaken)
+        logs[1].tell(logs[1].fail(IOError(.sync, code: EIO)))
+        let folder = try #require(failed.withLock { $0.count == 1 ? $0[0] : nil })
+        #expect(folder.path == self.paths[1] && Set(folder.partitions) == [self.partition(1), self.partition(4)])
+        #expect(logs.map { $0.append(batch(1)).isTaken } == [false, false, true, true, false, true])
+        #expect(ended.withLock { $0 } == [self.partition(0), self.partition(1)])
+        for (index, isThere) in [false, false, true].enumerated() {
+            #expect(try FileSystem.exists(self.paths[index] + "/" + BootMarks.name) == isThere)
+        }
+        #expect(!manager.shutdown())
+    }
+
     @Test func aFolderThatIsGoneAtTheStartIsOffline() throws {
         let first = try self.open()
         for index in 0..<3 { _ = try self.create(first, index) }
@@ -277,4 +325,8 @@ import Testing
         #expect(LogDirectory.absolute("/a/b//") == "/a/b" && LogDirectory.absolute("./x").hasSuffix("/x"))
         #expect(!LogDirectory.absolute("./x").contains("/./"))
     }
+}
+
+extension Result where Success == AppendInfo {
+    fileprivate var isTaken: Bool { (try? self.get()) != nil }
 }

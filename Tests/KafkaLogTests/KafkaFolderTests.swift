@@ -1,6 +1,7 @@
 import Foundation
 import KafkaPrimitives
 import KafkaRecords
+import Synchronization
 import Testing
 
 @testable import KafkaLog
@@ -169,5 +170,48 @@ final class RecordedKafkaFolder {
             #expect([greatest?.timestamp ?? -1, greatest?.offset ?? -1] == expected.maxTimestamp, "\(partition)")
         }
         #expect(checked == RecordedKafkaFolder.expectedLines.count && checked >= 17)
+    }
+
+    /// As Kafka's DescribeProducers tells them.
+    private struct ActiveProducer: Decodable, Equatable {
+        var producerId: Int64
+        var producerEpoch: Int16
+        var lastSequence: Int32
+        var lastTimestamp: Int64
+        var coordinatorEpoch: Int32?
+        var currentTransactionStartOffset: Int64?
+
+        init(_ id: Int64, _ entry: ProducerStateEntry) {
+            self.producerId = id
+            self.producerEpoch = entry.epoch
+            self.lastSequence = entry.last?.lastSequence ?? -1
+            self.lastTimestamp = entry.lastTimestamp
+            self.coordinatorEpoch = entry.coordinatorEpoch < 0 ? nil : entry.coordinatorEpoch
+            self.currentTransactionStartOffset =
+                entry.currentTransactionFirstOffset < 0 ? nil : entry.currentTransactionFirstOffset
+        }
+    }
+
+    private struct Transactions: Decodable {
+        var activeProducers: [String: [ActiveProducer]]
+    }
+
+    @Test(arguments: ["clean", "killed"])
+    func everyActiveProducerIsThere(name: String) throws {
+        let copy = try RecordedKafkaFolder(name)
+        let expected = try JSONDecoder().decode(
+            Transactions.self, from: Data(contents(RecordedKafkaFolder.vectors + "/transactions.json")))
+        #expect(expected.activeProducers.count > 5)
+        for (name, producers) in expected.activeProducers {
+            let partition = try #require(TopicPartition(directoryName: name))
+            let (log, _) = try PartitionLog.open(
+                partition, topicID: .zero, folder: PartitionFolder(path: copy.path + "/" + name), config: LogConfig(),
+                environment: LogEnvironment(background: Inline(), producerIDExpirationMs: .max),
+                hints: OpenHints(isClean: copy.path.hasSuffix("clean")), now: 1_795_494_500_000)
+            let found = log.state.withLock { $0.producers.producers }.map { ActiveProducer($0.key, $0.value) }
+            #expect(
+                found.sorted { $0.producerId < $1.producerId } == producers.sorted { $0.producerId < $1.producerId },
+                "\(partition)")
+        }
     }
 }

@@ -21,7 +21,7 @@ final class ToldEvents: Sendable {
             self.told.withLock { $0.moves.append(mark) }
         }
         events.onRelease { waiters in self.told.withLock { $0.released += waiters } }
-        events.onStorageFailure { _, _, path in self.told.withLock { $0.failures.append(path) } }
+        events.onStorageFailure { failure in self.told.withLock { $0.failures.append(failure.path) } }
     }
 
     /// Since the last call.

@@ -16,7 +16,9 @@ extension BrokerConfigs {
         ConfigDefinition(
             "ottla.scrub.interval.ms", .long, "86400000", .atLeast(0),
             doc: "A pass over the logs begins no earlier after the last one began."),
-        ConfigDefinition("cordoned.log.dirs", .list, "", .any, .perBroker),
+        ConfigDefinition(
+            "cordoned.log.dirs", .list, "", .any, .perBroker,
+            doc: "Folders of log.dirs that get no new partitions; *: all of them."),
         ConfigDefinition(
             "log.segment.bytes", .int, "1073741824", .atLeast(1_048_576), .clusterWide,
             doc: "A segment file is begun anew at this size."),

@@ -11,6 +11,9 @@ package struct KafkaConfig: Sendable {
     /// Asked for by CLUSTER_ID; nil: what the data folder says, or a new one.
     package let clusterID: String?
     package let logDirs: [String]
+    /// Those that get no new partitions (KIP-1066).
+    package let cordonedLogDirs: [String]
+    package var areAllLogDirsCordoned: Bool { Set(self.cordonedLogDirs).isSuperset(of: self.logDirs) }
     package let numIOThreads: Int
     package let backgroundThreads: Int
     package let numRecoveryThreadsPerDataDir: Int
@@ -94,7 +97,10 @@ package struct KafkaConfig: Sendable {
         self.nodeID = Int32(truncatingIfNeeded: configuredID >= 0 ? configuredID : oldID >= 0 ? oldID : 1)
         self.rack = text("broker.rack")
         self.clusterID = clusterID
-        self.logDirs = configList(text("log.dirs") ?? text("log.dir") ?? "")
+        let logDirs = configList(text("log.dirs") ?? text("log.dir") ?? "")
+        self.logDirs = logDirs
+        let cordoned = configList(text("cordoned.log.dirs") ?? "")
+        self.cordonedLogDirs = cordoned == ["*"] ? logDirs : cordoned
         self.numIOThreads = int("num.io.threads")
         self.backgroundThreads = int("background.threads")
         self.numRecoveryThreadsPerDataDir = int("num.recovery.threads.per.data.dir")

@@ -160,6 +160,10 @@ struct KafkaConfigLoading {
             self.refuse(
                 "log.dirs", config.logDirs.joined(separator: ","), "must be one folder or more, each named once")
         }
+        let cordoned = self.text(config, "cordoned.log.dirs")
+        if let reason = DynamicBrokerConfigs.cordonRefusal(cordoned, logDirs: config.logDirs) {
+            self.refuse("cordoned.log.dirs", cordoned, reason)
+        }
     }
 
     private mutating func checkReplicationFactors(_ config: KafkaConfig) {

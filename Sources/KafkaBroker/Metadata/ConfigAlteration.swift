@@ -1,3 +1,4 @@
+import KafkaMessages
 import KafkaPrimitives
 
 /// What one resource of an AlterConfigs or IncrementalAlterConfigs request asks for.
@@ -40,7 +41,8 @@ struct ConfigAlteration: Sendable {
 
     /// The configs of a topic after it.
     func applied(toTopic before: [String: String]) -> Result<[String: String], ApiError> {
-        self.applied(to: before, definition: { TopicConfigs.byName[$0]?.definition }) { change, _ in
+        func definition(_ name: String) -> ConfigDefinition? { TopicConfigs.byName[name]?.definition }
+        return self.applied(to: before, definition: definition) { change, _ in
             let verb = change.operation == 2 ? "APPEND" : "SUBTRACT"
             return ApiError(
                 .invalidConfig, "Can't \(verb) to key \(change.name) because its type is not LIST.")
@@ -81,6 +83,36 @@ struct ConfigAlteration: Sendable {
             }
         }
         return .success(configs)
+    }
+}
+
+/// What AlterConfigs and IncrementalAlterConfigs say of a resource: two generated types of one shape.
+protocol ConfigAlterationAnswer: SendableMetatype {
+    init()
+    var errorCode: ErrorCode { get set }
+    var errorMessage: String? { get set }
+    var resourceType: Int8 { get set }
+    var resourceName: String { get set }
+}
+
+extension AlterConfigsResponse.ResourceResponse: ConfigAlterationAnswer {}
+extension IncrementalAlterConfigsResponse.AlterConfigsResourceResponse: ConfigAlterationAnswer {}
+
+/// Carries out alterations, each by itself; the answers in their order.
+func answerAlterations<Answer: ConfigAlterationAnswer>(
+    _ alterations: [ConfigAlteration], _ broker: Broker, validateOnly: Bool,
+    _ completion: @escaping @Sendable ([Answer]) -> Void
+) {
+    carryOutAlterations(alterations, broker.topicManager, nodeID: broker.nodeID, validateOnly: validateOnly) { errors in
+        completion(
+            zip(alterations, errors).map { alteration, error in
+                var answer = Answer()
+                answer.resourceType = alteration.type
+                answer.resourceName = alteration.name
+                answer.errorCode = error?.code ?? .none
+                answer.errorMessage = error?.text
+                return answer
+            })
     }
 }
 

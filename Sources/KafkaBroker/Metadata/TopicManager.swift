@@ -104,7 +104,7 @@ package struct TopicManager: Sendable {
         let factor = topic.partitions.first?.replicas.count ?? 1
         guard let assignments = request.assignments else {
             return ReplicaPlacer.place(
-                additional, replicas: factor, firstPartition: existing, brokers: context.brokers
+                additional, replicas: factor, firstPartition: existing, brokers: context.placeable
             ).map { (topic, $0) }
         }
         guard assignments.count == additional else {
@@ -181,7 +181,9 @@ package struct TopicManager: Sendable {
         self.attempt(validateOnly: validateOnly, completion) { context in
             let before = id.map { context.image.brokerConfigs($0) } ?? context.image.brokerDefaultConfigs
             return change(before).flatMap { configs in
-                DynamicBrokerConfigs.refusal(of: configs, before: before, perBroker: id != nil).map { .failure($0) }
+                DynamicBrokerConfigs.refusal(
+                    of: configs, before: before, perBroker: id != nil, logDirs: context.config.logDirs
+                ).map { .failure($0) }
                     ?? (Self.isTooLong(configs) ? .failure(Self.tooLong) : .success(configs))
             }.map { configs in
                 let key = MetadataKeys.brokerConfig(id)

@@ -8,11 +8,14 @@ package struct TopicContext: Sendable {
     package var config: KafkaConfig
     /// Brokers that may be given replicas, in order.
     package var brokers: [Int32]
+    /// Those of them that are given new partitions without being asked for by name: a folder at least is not cordoned.
+    package var placeable: [Int32]
 
     package init(image: MetadataImage, config: KafkaConfig) {
         self.image = image
         self.config = config
         self.brokers = Set(image.brokers.keys).union([config.nodeID]).sorted()
+        self.placeable = self.brokers.filter { $0 != config.nodeID || !config.areAllLogDirsCordoned }
     }
 }
 
@@ -80,7 +83,7 @@ package struct TopicPlan: Equatable, Sendable {
         if count > self.maximalPartitionsPerRequest { return .failure(self.tooMany) }
         let factor = Int(
             replicationFactor == -1 ? Int16(clamping: context.config.defaultReplicationFactor) : replicationFactor)
-        return ReplicaPlacer.place(count, replicas: factor, firstPartition: 0, brokers: context.brokers)
+        return ReplicaPlacer.place(count, replicas: factor, firstPartition: 0, brokers: context.placeable)
     }
 
     static let tooMany = ApiError(.policyViolation, "Excessively large number of partitions per request.")

@@ -134,7 +134,10 @@ extension LoopRequestHandler {
         }
     }
 
-    func park(_ request: ParkedProduce, timeoutMs: Int32, answer: ByteBuffer) -> RequestOutcome {
+    static func refusedWithoutAcks(_ code: ErrorCode) -> String { "Produce with acks=0 failed: \(code.name)" }
+
+    /// - Parameter answer: nil with acks=0: nothing is answered, and who was refused is hung up on.
+    func park(_ request: ParkedProduce, timeoutMs: Int32, answer: ByteBuffer?) -> RequestOutcome {
         request.answer = answer
         self.produces.park(request, deadline: .now() + .milliseconds(Int64(max(0, timeoutMs))))
         self.armTimer()
@@ -154,7 +157,7 @@ extension LoopRequestHandler {
             self.released(waiter, error.code)
         case .success(let info):
             request.isAppended(waiter.item, info, version: request.version)
-            if info.isCommitted { return self.released(waiter, .none) }
+            if info.isCommitted || request.answer == nil { return self.released(waiter, .none) }
             switch request.items[waiter.item].log.whenCommitted(info.lastOffset &+ 1, waiter) {
             case .waiting: break
             case .committed: self.released(waiter, .none)
@@ -166,6 +169,10 @@ extension LoopRequestHandler {
     /// One partition of a parked Produce is through.
     func released(_ waiter: AppendWaiter, _ error: ErrorCode) {
         guard let request = self.produces.request(waiter.request), request.isDone(waiter.item, error) else { return }
+        if error != .none, request.answer == nil {
+            self.produces.remove(request)
+            return request.connection.close(Self.refusedWithoutAcks(error))
+        }
         if request.left == 0 { self.finish(request) }
     }
 
@@ -180,7 +187,7 @@ extension LoopRequestHandler {
 
     private func finish(_ request: ParkedProduce) {
         self.produces.remove(request)
-        guard let answer = request.answer else { return }
+        guard let answer = request.answer else { return request.connection.completeWithoutResponse(request.ticket) }
         request.connection.complete(request.ticket, ResponseParts(bytes: answer))
     }
 }

@@ -149,8 +149,10 @@ extension LoopRequestHandler {
         if acks == 0 {
             // The client reads no answer, so the one way to tell it of an error is to hang up: it looks for the leader
             // anew then. As Kafka does.
-            if let failed { return .close("Produce with acks=0 failed: \(failed.name)") }
-            return .noResponse
+            if let failed { return .close(Self.refusedWithoutAcks(failed)) }
+            // What was queued may still be refused.
+            guard let parked, parked.left > 0 else { return .noResponse }
+            return self.park(parked, timeoutMs: walker.timeoutMs, answer: nil)
         }
         writer.finish(throttleTimeMs: 0)
         if let parked, parked.left > 0 {
@@ -255,7 +257,6 @@ extension LoopRequestHandler {
             records, validated: validated, leaderEpoch: partition.leaderEpoch, now: request.now,
             mayQueue: !request.isAdmin, transaction: check
         ) {
-            guard request.acks != 0 else { return nil }
             let waiting = parked ?? self.begin(request)
             parked = waiting
             waiting.add(partition.log, errorCodeAt: 0)

@@ -9,18 +9,9 @@ extension ApiHandler {
                 type: resource.resourceType, name: resource.resourceName, isIncremental: false,
                 changes: resource.configs.map { .init(name: $0.name, operation: 0, value: $0.value) })
         }
-        carryOutAlterations(
-            resources, context.broker.topicManager, nodeID: context.broker.nodeID, validateOnly: request.validateOnly
-        ) { errors in
+        answerAlterations(resources, context.broker, validateOnly: request.validateOnly) { answers in
             var response = AlterConfigsResponse()
-            response.responses = zip(request.resources, errors).map { resource, error in
-                var answer = AlterConfigsResponse.ResourceResponse()
-                answer.resourceType = resource.resourceType
-                answer.resourceName = resource.resourceName
-                answer.errorCode = error?.code ?? .none
-                answer.errorMessage = error?.text
-                return answer
-            }
+            response.responses = answers
             respond(response)
         }
     }

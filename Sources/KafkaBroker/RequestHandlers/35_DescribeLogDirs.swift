@@ -3,7 +3,7 @@ import KafkaMessages
 import KafkaPrimitives
 
 // DescribeLogDirs 1-5. 3 has an error for the whole, 4 the size of the file systems (KIP-827), 5 tells of cordoned
-// folders (KIP-1066), of which there are none. A folder that is offline is told with KAFKA_STORAGE_ERROR.
+// folders (KIP-1066). A folder that is offline is told with KAFKA_STORAGE_ERROR.
 extension ApiHandler {
     static let describeLogDirs = ApiHandler.ordinary(DescribeLogDirsRequest.self) { request, context, respond in
         context.broker.background.submit { respond(describeLogDirs(request, context.broker)) }
@@ -24,6 +24,7 @@ extension ApiHandler {
         response.results = folders.map { folder in
             var result = DescribeLogDirsResponse.Result()
             result.logDir = folder.path
+            result.isCordoned = folder.isCordoned
             guard folder.isOnline else {
                 result.errorCode = .kafkaStorageError
                 return result

@@ -12,18 +12,9 @@ extension ApiHandler {
                     .init(name: $0.name, operation: $0.configOperation, value: $0.value)
                 })
         }
-        carryOutAlterations(
-            resources, context.broker.topicManager, nodeID: context.broker.nodeID, validateOnly: request.validateOnly
-        ) { errors in
+        answerAlterations(resources, context.broker, validateOnly: request.validateOnly) { answers in
             var response = IncrementalAlterConfigsResponse()
-            response.responses = zip(request.resources, errors).map { resource, error in
-                var answer = IncrementalAlterConfigsResponse.AlterConfigsResourceResponse()
-                answer.resourceType = resource.resourceType
-                answer.resourceName = resource.resourceName
-                answer.errorCode = error?.code ?? .none
-                answer.errorMessage = error?.text
-                return answer
-            }
+            response.responses = answers
             respond(response)
         }
     }

@@ -30,9 +30,7 @@ package final class LogEvents: Sendable {
     /// An append that was queued is through.
     package typealias Appended = @Sendable (QueuedAppend) -> Void
     package typealias Released = @Sendable ([ReleasedWaiter]) -> Void
-    /// A sync failed: nothing that was written to the partition's files since the last good one is believed any more, and
-    /// the partition takes no appends until it is opened anew. The path is that of the partition's folder.
-    package typealias StorageFailed = @Sendable (PartitionLog, IOError, _ path: String) -> Void
+    package typealias StorageFailed = @Sendable (StorageFailure) -> Void
 
     private struct Handlers: Sendable {
         var highWatermarkMoved: HighWatermarkMoved?
@@ -65,7 +63,7 @@ package final class LogEvents: Sendable {
         if !waiters.isEmpty { self.handlers.withLock { $0.released }?(waiters) }
     }
 
-    func storageFailed(_ log: PartitionLog, _ error: IOError, path: String) {
-        for body in self.handlers.withLock({ $0.storageFailed }) { body(log, error, path) }
+    func storageFailed(_ failure: StorageFailure) {
+        for body in self.handlers.withLock({ $0.storageFailed }) { body(failure) }
     }
 }

@@ -54,7 +54,7 @@ extension PartitionLog {
         if outcome.hasMoved { self.environment.events.highWatermarkMoved(self) }
         if let failure = outcome.failure {
             self.notice(.error, "takes no more records, a sync failed: \(failure)")
-            self.environment.events.storageFailed(self, failure, path: self.folder.path)
+            self.environment.storageFailed(failure, self.folder.path, ending: self)
         }
         self.environment.events.released(outcome.released)
         // At the end of the queue: others wait too.

@@ -87,7 +87,9 @@ package struct FolderVerification {
                 self.add(false, nil, offset: nil, file: path, "is no partition's folder; it is left alone")
                 continue
             }
-            self.checkPartition(partition, PartitionFolder(path: path), wasClean)
+            // Kafka's own metadata, in a folder that was taken over, is as Kafka left it.
+            let isForeign = name == KafkaFolder.metadataLog && names.contains(BootMarks.name)
+            self.checkPartition(partition, PartitionFolder(path: path), wasClean && !isForeign)
         }
         try self.checkCheckpoints(names)
     }

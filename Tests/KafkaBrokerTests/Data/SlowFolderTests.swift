@@ -110,6 +110,27 @@ import Testing
         #expect(try test.partition(topic).log.logEndOffset == 2)
     }
 
+    @Test func whoWantsNoAnswerIsHungUpOnWhenItIsRefused() throws {
+        let test = try TestBroker()
+        let topic = try test.makeTopic("t")
+        let (good, bad) = (try test.client(), try test.client())
+        let disk = Disk(try self.writer(test, topic))
+        for sequence: Int32 in 0..<3 {
+            try good.sendOnly(
+                ProduceRequest(topic, batch(producerID: 7, epoch: 0, sequence: sequence), acks: 0), version: 9)
+        }
+        // Its answer comes when those before it are written.
+        let id = try good.sendOnly(MetadataRequest(), version: 9)
+        try waitUntil("a write") { disk.begun == 1 }
+        try bad.sendOnly(ProduceRequest(topic, batch(producerID: 8, epoch: 0, sequence: 0), acks: 0), version: 9)
+        try bad.sendOnly(ProduceRequest(topic, batch(producerID: 8, epoch: 0, sequence: 5), acks: 0), version: 9)
+        disk.letAllThrough()
+        #expect(bad.isClosedByBroker())
+        _ = try good.receive(MetadataRequest.self, version: 9, correlationID: id)
+        #expect(try test.partition(topic).log.logEndOffset == 4)
+        #expect(try good.produce(topic, batch(producerID: 7, epoch: 0, sequence: 3)).baseOffset == 4)
+    }
+
     @Test func itGoesBackToDirectAppends() throws {
         let test = try TestBroker()
         let topic = try test.makeTopic("t")

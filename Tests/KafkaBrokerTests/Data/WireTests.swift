@@ -44,6 +44,23 @@ import Testing
         }
     }
 
+    /// A client that wants to log in has taken this listener for another; it goes on when it leaves that.
+    @Test func saslIsRefusedWhereThereIsNone() throws {
+        let client = try TestBroker().client()
+        for version in SaslHandshakeRequest.validVersions {
+            var request = SaslHandshakeRequest()
+            request.mechanism = "PLAIN"
+            let answer = try client.send(request, version: version)
+            #expect(answer.errorCode == .illegalSaslState && answer.mechanisms.isEmpty)
+        }
+        for version in SaslAuthenticateRequest.validVersions {
+            let answer = try client.send(SaslAuthenticateRequest(), version: version)
+            #expect(answer.errorCode == .illegalSaslState && answer.authBytes.isEmpty)
+            #expect(answer.errorMessage?.contains("SaslAuthenticate") == true)
+        }
+        #expect(try client.send(self.apiVersions, version: 3).errorCode == .none)
+    }
+
     @Test func apiVersionsThatAreNotServedAreAnsweredInVersion0() throws {
         let test = try TestBroker()
         let client = try test.client()

@@ -173,6 +173,13 @@ struct LiveRequests {
         alterDirs.dirs = [move]
         self.add(alterDirs)
 
+        var handshake = SaslHandshakeRequest()
+        handshake.mechanism = "PLAIN"
+        self.add(handshake)
+        var authenticate = SaslAuthenticateRequest()
+        authenticate.authBytes = Array("\0user\0secret".utf8)
+        self.add(authenticate)
+
         var metadata = MetadataRequest()
         var named = MetadataRequest.Topic()
         named.name = Self.topic

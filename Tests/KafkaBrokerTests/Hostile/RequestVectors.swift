@@ -63,6 +63,7 @@ extension RequestBody {
 /// The types of the requests that are served, by key.
 let servedRequests: [Int16: any KafkaRequest.Type] = {
     let types: [any KafkaRequest.Type] = [
+        SaslHandshakeRequest.self, SaslAuthenticateRequest.self,
         ProduceRequest.self, FetchRequest.self, ListOffsetsRequest.self, MetadataRequest.self,
         OffsetCommitRequest.self, OffsetFetchRequest.self, FindCoordinatorRequest.self, JoinGroupRequest.self,
         HeartbeatRequest.self, LeaveGroupRequest.self, SyncGroupRequest.self, DescribeGroupsRequest.self,

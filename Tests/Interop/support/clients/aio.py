@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 import time
 
 import aiokafka.errors
@@ -13,7 +12,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
-from .base import Client, ClientError, Record, letters
+from .base import ClientError, letters
+from .python import PythonClient
 
 
 def _run(work, limit=90):
@@ -31,7 +31,7 @@ def _checked(code, message=""):
         raise aiokafka.errors.for_code(code)(message or "")
 
 
-class Aiokafka(Client):
+class Aiokafka(PythonClient):
     name = "aiokafka"
 
     @contextlib.asynccontextmanager
@@ -53,43 +53,15 @@ class Aiokafka(Client):
             await consumer.stop()
 
     def produce(self, topic, records, *, codec="none", acks="all", idempotent=False, config=None):
-        settings = {
-            "acks": {"0": 0, "1": 1}.get(str(acks), acks),
-            "compression_type": None if codec == "none" else codec,
-            "enable_idempotence": idempotent,
-            "linger_ms": 5,
-            **(config or {}),
-        }
+        settings = self._producer_settings(codec, acks, idempotent, config)
 
         async def work():
             async with self._producer(**settings) as producer:
-                sent = [
-                    await producer.send(
-                        topic,
-                        value=one.value,
-                        key=one.key,
-                        headers=one.headers,
-                        partition=one.partition,
-                        timestamp_ms=one.timestamp,
-                    )
-                    for one in records
-                ]
+                sent = [await producer.send(topic, **self._sent(one)) for one in records]
                 done = [await one for one in sent]
                 return [-1 if str(acks) == "0" else one.offset for one in done]
 
         return _run(work())
-
-    @staticmethod
-    def _record(one) -> Record:
-        return Record(
-            value=one.value,
-            key=one.key,
-            headers=list(one.headers),
-            timestamp=one.timestamp,
-            timestamp_type={0: "create", 1: "append"}.get(one.timestamp_type, "none"),
-            partition=one.partition,
-            offset=one.offset,
-        )
 
     async def _collect(self, consumer, count, timeout):
         found, end = [], time.monotonic() + timeout
@@ -240,7 +212,3 @@ class Aiokafka(Client):
         found = self._ask(lambda admin: admin.list_consumer_group_offsets(group))
         one = found.get(TopicPartition(topic, partition))
         return None if one is None or one.offset < 0 else one.offset
-
-    def member_command(self, group, topic, **config):
-        words = [f"{key}={value}" for key, value in config.items()]
-        return [sys.executable, "-m", "support.member", self.name, self.address, group, topic, *words]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 import kafka.errors
@@ -10,10 +9,11 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import AlterConfigOp, ConfigResource, ConfigResourceType, KafkaAdminClient
 from kafka.structs import OffsetAndMetadata
 
-from .base import Client, ClientError, Record, letters
+from .base import ClientError, Record, letters
+from .python import PythonClient
 
 
-class KafkaPython(Client):
+class KafkaPython(PythonClient):
     name = "kafka-python"
 
     def __init__(self, address):
@@ -25,44 +25,16 @@ class KafkaPython(Client):
             self._admin.close()
 
     def produce(self, topic, records, *, codec="none", acks="all", idempotent=False, config=None):
-        settings = {
-            "acks": {"0": 0, "1": 1}.get(str(acks), acks),
-            "compression_type": None if codec == "none" else codec,
-            "enable_idempotence": idempotent,
-            "linger_ms": 5,
-            **(config or {}),
-        }
+        settings = self._producer_settings(codec, acks, idempotent, config)
         producer = KafkaProducer(bootstrap_servers=self.address, **settings)
         try:
-            sent = [
-                producer.send(
-                    topic,
-                    value=one.value,
-                    key=one.key,
-                    headers=one.headers,
-                    partition=one.partition,
-                    timestamp_ms=one.timestamp,
-                )
-                for one in records
-            ]
+            sent = [producer.send(topic, **self._sent(one)) for one in records]
             producer.flush(timeout=60)
             return [-1 if str(acks) == "0" else one.get(timeout=60).offset for one in sent]
         except kafka.errors.KafkaError as error:
             raise ClientError(f"{type(error).__name__}: {error}") from error
         finally:
             producer.close(timeout=5)
-
-    @staticmethod
-    def _record(one) -> Record:
-        return Record(
-            value=one.value,
-            key=one.key,
-            headers=list(one.headers),
-            timestamp=one.timestamp,
-            timestamp_type={0: "create", 1: "append"}.get(one.timestamp_type, "none"),
-            partition=one.partition,
-            offset=one.offset,
-        )
 
     def _consumer(self, config=None, **more):
         return KafkaConsumer(
@@ -210,7 +182,3 @@ class KafkaPython(Client):
     def committed(self, group, topic, partition=0):
         found = self._ask("list_group_offsets", group)[group].get(TopicPartition(topic, partition))
         return None if found is None or found.offset < 0 else found.offset
-
-    def member_command(self, group, topic, **config):
-        words = [f"{key}={value}" for key, value in config.items()]
-        return [sys.executable, "-m", "support.member", self.name, self.address, group, topic, *words]
