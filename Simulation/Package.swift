@@ -26,6 +26,16 @@ let package = Package(
         .target(name: "COttla"),
         .target(
             name: "KafkaLog", dependencies: ["KafkaPrimitives", "KafkaRecords", "COttla"], swiftSettings: settings),
+        .target(name: "KafkaMessages", dependencies: ["KafkaPrimitives"], swiftSettings: settings),
+        .target(
+            name: "KafkaCoordination", dependencies: ["KafkaPrimitives", "KafkaMessages", "KafkaRecords"],
+            swiftSettings: settings),
+        .executableTarget(
+            name: "ottla-simulate-coordinators",
+            dependencies: [
+                "KafkaPrimitives", "KafkaMessages", "KafkaRecords", "KafkaCoordination", "KafkaLog", "COttla",
+            ],
+            path: "Simulation/Coordinators", swiftSettings: settings),
         .executableTarget(
             name: "ottla-simulate", dependencies: ["KafkaPrimitives", "KafkaRecords", "KafkaLog", "COttla"],
             path: "Simulation/Sources", swiftSettings: settings),

@@ -23,11 +23,11 @@ run_mutants() {
             grep error: "$package/build.log" | head -5
             failed=1
         else
-            output=$("$package/.build/release/ottla-simulate" log --seeds "$mutant_seeds" --first 1 || true)
+            output=$("$package/.build/release/$product" "$subject" --seeds "$mutant_seeds" --first 1 || true)
             seed=$(sed -n 's/^seed \([0-9]*\): .*/\1/p' <<<"$output" | head -n 1)
             if [ -n "$seed" ]; then
                 echo "$name: found by seed $seed: $what"
-                echo "    $(grep -E 'disagreement at|ends by signal|does not end' <<<"$output" | tail -n 1 | cut -c 1-160)"
+                echo "    $(grep -E '(disagreement|violation) at|ends by signal|does not end' <<<"$output" | tail -n 1 | cut -c 1-160)"
             else
                 echo "$name: NOT FOUND in $mutant_seeds seeds: $what"
                 failed=1

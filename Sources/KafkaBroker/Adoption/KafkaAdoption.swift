@@ -72,6 +72,13 @@ package struct KafkaAdoption: Sendable {
         self.summary.nextProducerID = state.nextProducerID
         self.summary.endOffset = found.metadata.endOffset
         self.changes.append(.put(MetadataKeys.nextProducerID, Array(String(state.nextProducerID).utf8)))
+        // What Kafka has not set is switched off. Its metadata.version says nothing about our store.
+        if !state.features.isEmpty {
+            for feature in Feature.allCases where feature != .metadataVersion {
+                let level = state.features[feature.rawValue] ?? 0
+                self.changes.append(.put(MetadataKeys.feature(feature.rawValue), FeatureLevel.record(level).bytes))
+            }
+        }
         self.changes.append(.put(Self.key, Self.marker(found, now).bytes))
     }
 

@@ -213,7 +213,7 @@ package struct TopicManager: Sendable {
     // MARK: Trying again
 
     /// Decides and commits; when somebody else was quicker, decides anew.
-    private func attempt(
+    func attempt(
         validateOnly: Bool = false, retries: Int = 20, _ completion: @escaping @Sendable (ApiError?) -> Void,
         _ decide: @escaping @Sendable (TopicContext) -> Result<MetadataTransaction, ApiError>
     ) {

@@ -1,9 +1,10 @@
 import KafkaMessages
+import KafkaMetadata
 import KafkaPrimitives
 import NIOCore
 
-// ApiVersions 0-4. From version 3 on a client names its software (KIP-511); 4 lets features with a minimum of 0 be told
-// (KIP-896's companion), of which there are none yet. A version that is not served is answered all the same, with
+// ApiVersions 0-4. From version 3 on a client names its software (KIP-511) and is told the features (KIP-584), from 4 on
+// those too whose lowest level is 0, which older clients cannot read. A version that is not served is answered all the same, with
 // error 35 in version 0's form and the versions of this one API, so that the client can ask again.
 extension ApiHandler {
     static let apiVersions = ApiHandler.ordinary(ApiVersionsRequest.self) { request, context, respond in
@@ -16,6 +17,16 @@ extension ApiHandler {
             return
         }
         response.apiKeys = context.broker.apiHandlers.map { .init(of: $0) }
+        let image = context.broker.metadata.image
+        response.finalizedFeaturesEpoch = image.revision
+        for feature in Feature.served {
+            let levels = feature.levels
+            if context.apiVersion >= 4 || levels.lowerBound > 0 {
+                response.supportedFeatures.append(.init(feature))
+            }
+            let level = image.level(of: feature)
+            if level > 0 { response.finalizedFeatures.append(.init(feature, level)) }
+        }
         respond(response)
     }
 
@@ -34,6 +45,24 @@ extension ApiVersionsResponse.ApiVersion {
         self.apiKey = handler.key
         self.minVersion = handler.advertised.lowerBound
         self.maxVersion = handler.advertised.upperBound
+    }
+}
+
+extension ApiVersionsResponse.SupportedFeatureKey {
+    fileprivate init(_ feature: Feature) {
+        self.init()
+        self.name = feature.rawValue
+        self.minVersion = feature.levels.lowerBound
+        self.maxVersion = feature.levels.upperBound
+    }
+}
+
+extension ApiVersionsResponse.FinalizedFeatureKey {
+    fileprivate init(_ feature: Feature, _ level: Int16) {
+        self.init()
+        self.name = feature.rawValue
+        self.minVersionLevel = level
+        self.maxVersionLevel = level
     }
 }
 

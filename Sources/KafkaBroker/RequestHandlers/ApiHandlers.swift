@@ -35,6 +35,7 @@ extension ApiHandler {
         .deleteGroups,
         .incrementalAlterConfigs,
         .offsetDelete,
+        .updateFeatures,
         .describeCluster,
         .describeProducers,
         .describeTransactions,

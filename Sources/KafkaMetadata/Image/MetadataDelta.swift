@@ -23,6 +23,7 @@ package struct MetadataDelta: Equatable, Sendable {
     /// Brokers whose own dynamic configs have changed.
     package var changedBrokerConfigs: Set<Int32> = []
     package var brokerDefaultConfigsChanged = false
+    package var featuresChanged = false
 
     package init() {}
 
@@ -43,6 +44,7 @@ package struct MetadataDelta: Equatable, Sendable {
         let configured = Set(old.configuredBrokers).union(new.configuredBrokers)
         self.changedBrokerConfigs = configured.filter { old.brokerConfigs($0) != new.brokerConfigs($0) }
         self.brokerDefaultConfigsChanged = old.brokerDefaultConfigs != new.brokerDefaultConfigs
+        self.featuresChanged = old.content.features != new.content.features
         self.sort()
     }
 

@@ -15,6 +15,7 @@ package final class MetadataImage: Sendable {
         var brokerConfigRevisions: [Int32: Int64] = [:]
         var brokerDefaultConfigRevision: Int64 = 0
         var nextProducerID: Int64 = 0
+        var features: [String: FeatureLevel] = [:]
         /// Of topics that are still being made: partitions come before the topic.
         var orphanPartitions: [KafkaUUID: [Int32: PartitionRegistration]] = [:]
         var orphanConfigs: [String: (configs: [String: String], revision: Int64)] = [:]
@@ -67,6 +68,8 @@ package final class MetadataImage: Sendable {
     package func brokerConfigs(_ id: Int32) -> [String: String] { self.content.brokerConfigs[id] ?? [:] }
     /// The dynamic configs that hold for every broker.
     package var brokerDefaultConfigs: [String: String] { self.content.brokerDefaultConfigs }
+    /// By name; nil: nobody has ever set it.
+    package func feature(_ name: String) -> FeatureLevel? { self.content.features[name] }
     /// Brokers with dynamic configs of their own.
     package var configuredBrokers: [Int32] { self.content.brokerConfigs.keys.sorted() }
     /// 0 if there are none; nil: of what holds for every broker.
@@ -74,6 +77,15 @@ package final class MetadataImage: Sendable {
         guard let id else { return self.content.brokerDefaultConfigRevision }
         return self.content.brokerConfigRevisions[id] ?? 0
     }
+}
+
+/// The level of a feature that was set (KIP-584).
+package struct FeatureLevel: Equatable, Sendable {
+    package var level: Int16
+    /// The mod revision of its key: what a change compares.
+    package var revision: Int64
+
+    package static func record(_ level: Int16) -> MetadataRecord { MetadataRecord([("level", String(level))]) }
 }
 
 /// FNV-1a.

@@ -11,6 +11,7 @@ package enum MetadataKeys {
     package static let brokerPrefix = "brokers/"
     package static let topicConfigPrefix = "configs/topics/"
     package static let brokerConfigPrefix = "configs/brokers/"
+    package static let featurePrefix = "features/"
 
     package static func topic(_ name: String) -> MetadataKey { MetadataKey(Self.topicPrefix + name) }
     package static func partition(_ topicID: KafkaUUID, _ index: Int32) -> MetadataKey {
@@ -19,6 +20,8 @@ package enum MetadataKeys {
     package static func partitions(_ topicID: KafkaUUID) -> MetadataRange {
         .prefix(MetadataKey("\(Self.partitionPrefix)\(topicID)/"))
     }
+    /// The finalized level of a feature.
+    package static func feature(_ name: String) -> MetadataKey { MetadataKey(Self.featurePrefix + name) }
     package static func broker(_ id: Int32) -> MetadataKey { MetadataKey("\(Self.brokerPrefix)\(id)") }
     package static func topicConfig(_ name: String) -> MetadataKey { MetadataKey(Self.topicConfigPrefix + name) }
     /// nil: what holds for every broker.
@@ -36,6 +39,7 @@ enum ParsedMetadataKey {
     case broker(Int32)
     case topicConfig(String)
     case brokerConfig(Int32?)
+    case feature(String)
     case unknown
 
     init(_ key: MetadataKey) {
@@ -62,6 +66,8 @@ enum ParsedMetadataKey {
             }
         } else if let id = rest(MetadataKeys.brokerConfigPrefix) {
             if id == "<default>" { self = .brokerConfig(nil) } else if let id = Int32(id) { self = .brokerConfig(id) }
+        } else if let name = rest(MetadataKeys.featurePrefix) {
+            self = .feature(String(name))
         } else if let id = rest(MetadataKeys.brokerPrefix) {
             if let id = Int32(id) { self = .broker(id) }
         }
