@@ -9,7 +9,7 @@ import Glibc
 /// disagree: the parent names the seed, and has it run again for its steps.
 struct Command {
     private static let usage = """
-        usage: script/simulate log --seeds N [--first SEED] [--steps N] [--workers N]
+        usage: script/simulate log --seeds N [--first SEED] [--steps N] [--workers N] [--flush-before-ack on|off]
                script/simulate log --seed SEED [--steps N]     one seed, with its steps
                script/simulate log --mutants [NAME...]
         """
@@ -46,6 +46,9 @@ struct Command {
             case "--worker":
                 self.worker = (self.number(name, value), index < arguments.count ? arguments[index] : "")
                 index += 1
+            case "--flush-before-ack":
+                if value != "on" && value != "off" { self.problem = "\(name) is on or off" }
+                Profile.flushBeforeAck = value == "on"
             case "--keep-going":
                 self.keepsGoing = true
                 index -= 1
@@ -61,6 +64,12 @@ struct Command {
         if let number = Int(value), number >= 0 { return number }
         self.problem = "\(name) takes a number"
         return 0
+    }
+
+    /// What a process that is started again must be told.
+    private static var inherited: [String] {
+        guard let isOn = Profile.flushBeforeAck else { return [] }
+        return ["--flush-before-ack", isOn ? "on" : "off"]
     }
 
     func run() -> CInt {
@@ -98,7 +107,7 @@ struct Command {
                 [
                     "log", "--seeds", "\(self.seeds)", "--first", "\(first)", "--steps", "\(self.steps)", "--workers",
                     "\(self.workers)", "--worker", "\(number)", path,
-                ] + (self.keepsGoing ? ["--keep-going"] : [])
+                ] + Self.inherited + (self.keepsGoing ? ["--keep-going"] : [])
             if let pid = Self.spawn(arguments) { children.append((pid, number)) }
         }
         guard children.count == self.workers else {
@@ -111,7 +120,7 @@ struct Command {
         guard let failed else { return 0 }
         print("seed \(failed.seed): \(failed.why)")
         fflush(nil)
-        _ = Self.spawnAndWait(["log", "--seed", "\(failed.seed)", "--steps", "\(self.steps)"])
+        _ = Self.spawnAndWait(["log", "--seed", "\(failed.seed)", "--steps", "\(self.steps)"] + Self.inherited)
         return 1
     }
 
@@ -154,7 +163,8 @@ struct Command {
         let steps = total(.steps)
         let rate = Int(Double(steps) / max(seconds, 0.001))
         print(
-            "\(total(.seeds)) seeds, \(steps) steps, \(total(.crashes)) crashes, \(total(.powerCuts)) power cuts, "
+            "\(total(.seeds)) seeds, \(steps) steps, \(total(.crashes)) crashes, \(total(.powerCuts)) power cuts "
+                + "(\(total(.syncedCuts)) with ottla.flush.before.ack on a partition), "
                 + "\(total(.faults)) faults, \(Self.rounded(seconds)) seconds, \(rate) steps a second")
         fflush(nil)
     }
@@ -213,6 +223,7 @@ struct Command {
             board[number, .steps] += Int64(simulation.totals.steps)
             board[number, .crashes] += Int64(simulation.totals.crashes)
             board[number, .powerCuts] += Int64(simulation.totals.powerCuts)
+            board[number, .syncedCuts] += Int64(simulation.totals.syncedCuts)
             board[number, .faults] += Int64(simulation.totals.faults)
             if hasFailed, !self.keepsGoing { return 1 }
             index += self.workers
@@ -224,7 +235,8 @@ struct Command {
 
     /// In a process of its own, which may trap.
     private func runSingle(_ seed: UInt64) -> CInt {
-        let code = Self.spawnAndWait(["log", "--prints", "--seed", "\(seed)", "--steps", "\(self.steps)"])
+        let code = Self.spawnAndWait(
+            ["log", "--prints", "--seed", "\(seed)", "--steps", "\(self.steps)"] + Self.inherited)
         if code > 128 { print("the process ends by signal \(code - 128)") }
         return code == 0 ? 0 : 1
     }
@@ -283,7 +295,7 @@ struct Command {
 
 /// Numbers that parent and workers share.
 final class Board {
-    enum Field: Int { case seed, seeds, steps, crashes, powerCuts, faults }
+    enum Field: Int { case seed, seeds, steps, crashes, powerCuts, syncedCuts, faults }
 
     private let pointer: UnsafeMutablePointer<Int64>
     private let workers: Int

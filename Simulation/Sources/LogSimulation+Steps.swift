@@ -386,7 +386,7 @@ extension LogSimulation {
         case 1 where self.profile.changesInterval: model.config.indexIntervalBytes = self.random.below(800)
         case 2: model.config.retentionMs = self.random.oneIn(2) ? -1 : Int64(100 + self.random.below(8000))
         case 3: model.config.retentionBytes = self.random.oneIn(3) ? -1 : Int64(self.random.below(5000))
-        case 4 where self.profile.flushesBeforeAck:
+        case 4 where self.profile.flushesBeforeAck && Profile.flushBeforeAck == nil:
             model.config.flushBeforeAck.toggle()
             model.waitsForSyncs = true
         case 4: model.config.flushMessages = self.random.oneIn(2) ? .max : Int64(1 + self.random.below(20))

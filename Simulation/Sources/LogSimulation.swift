@@ -23,6 +23,8 @@ struct Totals {
     var steps = 0
     var crashes = 0
     var powerCuts = 0
+    /// Those of them with ottla.flush.before.ack on a partition.
+    var syncedCuts = 0
     var faults = 0
 }
 
@@ -242,7 +244,7 @@ final class LogSimulation {
         self.disk.stopsAfter = 0
         self.manager = nil
         if ending == .powerCut {
-            self.totals.powerCuts += 1
+            self.countPowerCut()
             let keep = [0, 0, 8, self.random.below(8), self.random.below(8)][self.random.below(5)]
             self.note("   power cut, \(keep) of 8 are kept")
             self.noteFiles()
@@ -252,13 +254,19 @@ final class LogSimulation {
         } else {
             self.totals.crashes += 1
             self.note("   killed")
-            if self.disk.file(Self.path + "/" + BootMarks.name)?.size ?? 0 == 0 {
+            let marks = self.disk.file(Self.path + "/" + BootMarks.name).map { BootMarks.decode(Array($0.bytes)).size }
+            if marks ?? 0 == 0 {
                 // They had to go, and with them what they alone knew.
                 for model in self.partitions { model.markedStart = min(model.markedStart, model.durableStart) }
             }
             self.disk.restartProcess()
         }
         self.noteFolder()
+    }
+
+    private func countPowerCut() {
+        self.totals.powerCuts += 1
+        if self.partitions.contains(where: { $0.config.flushBeforeAck }) { self.totals.syncedCuts += 1 }
     }
 
     /// The data folder's own files, for the trace.
@@ -295,7 +303,7 @@ final class LogSimulation {
         while self.jobs.count > 0 { self.jobs.run(self.random.below(self.jobs.count)) }
         self.manager = nil
         if self.random.oneIn(3) {
-            self.totals.powerCuts += 1
+            self.countPowerCut()
             self.note("   and the power goes")
             self.disk.cutPower(keep: 0)
         } else {

@@ -11,6 +11,9 @@ struct Profile {
         case endTransaction, readCommitted, clean
     }
 
+    /// ottla.flush.before.ack on all partitions, or on none; nil: as the seed says.
+    nonisolated(unsafe) static var flushBeforeAck: Bool?
+
     var partitions: Int
     var pageShift: Int
     var isStrict: Bool
@@ -130,7 +133,8 @@ struct Profile {
         if random.oneIn(4) { config.segmentMs = 200 + Int64(random.below(2000)) }
         if random.oneIn(6) { config.segmentIndexBytes = 36 + random.below(200) }
         if random.oneIn(5) { config.flushMessages = Int64(1 + random.below(10)) }
-        config.flushBeforeAck = self.flushesBeforeAck && random.oneIn(2)
+        let flushesBeforeAck = self.flushesBeforeAck && random.oneIn(2)
+        config.flushBeforeAck = Self.flushBeforeAck ?? flushesBeforeAck
         if random.oneIn(5) { config.flushMs = Int64(1 + random.below(1000)) }
         return config
     }

@@ -87,9 +87,8 @@ struct LogLoader {
                 nextOffset: self.segments[index + 1].base, folder: self.folder,
                 uncheckedBefore: self.uncheckedBefore[self.segments[index].base])
         }
-        self.report.endsEarly = logEnd < self.hints.recoveryPoint
         // Not raised to the log's start, of which a power cut might know nothing.
-        let recoveryPoint = self.hints.isClean ? logEnd : min(self.hints.recoveryPoint, logEnd)
+        var recoveryPoint = self.hints.isClean ? logEnd : min(self.hints.recoveryPoint, logEnd)
         // No flush comes for what lies before the recovery point, and a transaction index that is lost would not be missed.
         if active.baseOffset < recoveryPoint, active.transactionIndex.count > 0,
             self.reindexed == active.baseOffset || active.transactionIndex.unwritten > 0
@@ -97,6 +96,9 @@ struct LogLoader {
             try active.writeIndexes(self.folder)
             try self.syncIndexes(of: active.baseOffset)
         }
+        // Index files made anew are not on disk yet: the next start must not leave this segment out, should it be sealed.
+        if self.reindexed >= 0, recoveryPoint == logEnd, active.size > 0 { recoveryPoint -= 1 }
+        self.report.lowersRecoveryPoint = recoveryPoint < self.hints.recoveryPoint
         var state = PartitionLog.State(
             sharedConfig: .shared(self.config), logStartOffset: logStart, logEndOffset: logEnd, highWatermark: logEnd,
             writer: writer, recoveryPoint: recoveryPoint, sealed: sealed, active: active, epochs: self.epochs,
@@ -166,7 +168,7 @@ struct LogLoader {
             let isLast = index == self.segments.count - 1
             let staysEmpty =
                 if let kept {
-                    isLast ? try self.endOffset(of: kept) <= base : false
+                    isLast ? try self.continues(kept, at: base) : false
                 } else {
                     isLast || self.segments[index + 1].base > self.hints.logStartOffset
                 }
@@ -179,6 +181,13 @@ struct LogLoader {
         }
         bases.subtract(dropped)
         self.segments.removeAll { dropped.contains($0.base) }
+    }
+
+    /// Whether an empty segment follows the one before it: at its end, or before the recovery point, where cleanings leave
+    /// gaps.
+    private func continues(_ index: Int, at base: Int64) throws(IOError) -> Bool {
+        let end = try self.endOffset(of: index)
+        return end == base || (end < base && base <= max(self.hints.recoveryPoint, self.hints.mark?.recoveryPoint ?? 0))
     }
 
     /// Where a segment's last batch ends, as far as it can be told by headers.
@@ -271,6 +280,13 @@ struct LogLoader {
             let index = IndexFile<OffsetIndexEntry>(
                 file: try FileSystem.open(path, .read), count: mark.offsetIndexCount)
             guard let last = try index.entry(index.count - 1), Int(last.position) < mark.position else { return false }
+            let isLast =
+                if let next = mark.offsetEntries.first {
+                    last.position < next.position
+                } else {
+                    mark.position - Int(last.position) == mark.bytesSinceIndexEntry
+                }
+            guard isLast else { return false }
         }
         if mark.timeIndexCount > 0 {
             let path = self.folder.path(mark.segmentBase, .timeindex)
@@ -279,6 +295,13 @@ struct LogLoader {
             guard let last = try index.entry(index.count - 1),
                 mark.segmentBase &+ Int64(last.relativeOffset) < mark.logEndOffset
             else { return false }
+            let isLast =
+                if let next = mark.timeEntries.first {
+                    last.timestamp < next.timestamp
+                } else {
+                    last.timestamp == mark.lastIndexedTimestamp
+                }
+            guard isLast else { return false }
         }
         return true
     }

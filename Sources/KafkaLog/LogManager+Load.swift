@@ -157,8 +157,8 @@ extension LogManager {
             }
         }
         let report = try work.result()
-        // What is appended now must not count as synced after a power cut.
-        if report.endEarly > 0 { try self.checkpoint(index) }
+        // What is appended or written now must not count as synced after a power cut.
+        if report.recoveryPointsLowered > 0 { try self.checkpoint(index) }
         // From now on this start's marks count; only then may the sign of the last shutdown go.
         if loading.areMarksValid, BootMarks.canGoOn(with: contents.marks, bootID: self.bootID) {
             try directory.marks.goOn(with: contents.marks, bootID: self.bootID, wasClean: directory.wasClean)
@@ -265,7 +265,7 @@ extension LogManager {
                 hints: hints, now: self.now)
             report.bytesScanned += Int64(opened.bytesScanned)
             report.bytesCut += Int64(opened.bytesCut)
-            if opened.endsEarly { report.endEarly += 1 }
+            if opened.lowersRecoveryPoint { report.recoveryPointsLowered += 1 }
             return log
         }
 
@@ -355,7 +355,7 @@ extension LogManager.LoadReport {
         self.bytesScanned += other.bytesScanned
         self.bytesCut += other.bytesCut
         self.foldersRead += other.foldersRead
-        self.endEarly += other.endEarly
+        self.recoveryPointsLowered += other.recoveryPointsLowered
     }
 }
 

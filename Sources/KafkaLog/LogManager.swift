@@ -56,8 +56,8 @@ package final class LogManager: Sendable {
         package var bytesCut: Int64 = 0
         /// Whose folder had to be looked into.
         package var foldersRead = 0
-        /// That were damaged, and end before what was on disk.
-        package var endEarly = 0
+        /// Of which less counts as on disk than the checkpoint says.
+        package var recoveryPointsLowered = 0
     }
 
     package let directories: [LogDirectory]

@@ -24,8 +24,8 @@ struct OpenHints: Sendable {
 struct OpenReport: Sendable {
     var bytesScanned = 0
     var bytesCut = 0
-    /// It was damaged, and ends before what was on disk.
-    var endsEarly = false
+    /// Less counts as on disk than the checkpoint says.
+    var lowersRecoveryPoint = false
 }
 
 extension PartitionLog {

@@ -373,9 +373,9 @@ extension PartitionLog {
         let base = state.active.baseOffset
         return SegmentView(
             baseOffset: base, file: file, end: state.active.size,
-            offsetIndex: self.openIndex(
+            offsetIndex: try self.openIndex(
                 &state.active.offsetIndexFile, self.folder.path(base, .index), state.active.offsetIndex),
-            timeIndex: self.openIndex(
+            timeIndex: try self.openIndex(
                 &state.active.timeIndexFile, self.folder.path(base, .timeindex), state.active.timeIndex),
             checks: state.active.uncheckedBefore > 0 ? state.active.checksForNotes() : state.active.checks)
     }
@@ -438,9 +438,14 @@ extension PartitionLog {
 
     private func openIndex<Entry>(
         _ file: inout LogFile?, _ path: @autoclosure () -> String, _ tail: IndexTail<Entry>
-    ) -> IndexFile<Entry>? {
+    ) throws(IOError) -> IndexFile<Entry>? {
         guard tail.persisted > 0 else { return nil }
-        if file == nil { file = try? FileSystem.open(path(), .read) }
+        if file == nil {
+            do throws(IOError) { file = try FileSystem.open(path(), .read) } catch {
+                // One that is not there is made anew, not one that cannot be opened just now.
+                guard error.code == ENOENT else { throw error }
+            }
+        }
         return file.map { IndexFile(file: $0, count: tail.persisted) }
     }
 
