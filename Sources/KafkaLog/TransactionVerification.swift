@@ -7,7 +7,10 @@ import Synchronization
 /// If the transaction has ended in between, the marker has taken the guard away, and the batch is refused: it would begin
 /// a transaction that nobody ends.
 package struct VerificationGuard: Hashable, Sendable {
-    private let number: UInt64
+    /// Tells one from another.
+    package let number: UInt64
+
+    package init(number: UInt64) { self.number = number }
 
     private static let last = Atomic<UInt64>(0)
 

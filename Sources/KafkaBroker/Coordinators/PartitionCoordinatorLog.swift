@@ -13,6 +13,12 @@ struct PartitionCoordinatorLog: CoordinatorLog {
     var maxBatchBytes: Int { self.partition.validationRules.maxMessageBytes }
 
     func append(_ batch: inout [UInt8], recordCount: Int, now: CoordinatorTime) -> CoordinatorAppendResult {
+        self.append(&batch, .records, recordCount: recordCount, now: now)
+    }
+
+    func append(
+        _ batch: inout [UInt8], _ kind: CoordinatorBatchKind, recordCount: Int, now: CoordinatorTime
+    ) -> CoordinatorAppendResult {
         // There is one replica, this one.
         guard self.partition.minInSyncReplicas <= 1 else { return .failed(.notEnoughReplicas) }
         let result = batch.withUnsafeMutableBytes { bytes -> CoordinatorAppendResult in
@@ -21,7 +27,7 @@ struct PartitionCoordinatorLog: CoordinatorLog {
             }
             switch self.partition.log.append(
                 bytes, validated: validated, leaderEpoch: self.partition.leaderEpoch, now: now.wallMs,
-                origin: .coordinator)
+                origin: .coordinator, transaction: TransactionCheck(kind))
             {
             case .success(let info):
                 return .appended(
@@ -34,6 +40,18 @@ struct PartitionCoordinatorLog: CoordinatorLog {
         }
         if case .appended = result { self.wake(self.partition) }
         return result
+    }
+}
+
+extension TransactionCheck {
+    fileprivate init(_ kind: CoordinatorBatchKind) {
+        self =
+            switch kind {
+            case .records, .transaction(.off): .none
+            case .transaction(.open): .verified(nil)
+            case .transaction(.shown(let number)): .verified(VerificationGuard(number: number))
+            case .marker(let version): .marker(version: version)
+            }
     }
 }
 

@@ -100,7 +100,7 @@ package final class TransactionMarkerWriter: Sendable {
         if partition.topic == InternalTopics.consumerOffsets {
             let marker = CoordinatorMarker(
                 producerID: marker.producer.id, producerEpoch: marker.producer.epoch, isCommitted: marker.isCommit,
-                coordinatorEpoch: marker.coordinatorEpoch)
+                coordinatorEpoch: marker.coordinatorEpoch, transactionVersion: marker.transactionVersion)
             return self.groupCoordinator.appendMarker(marker, to: partition.index) { error in
                 switch error {
                 case .notCoordinator, .coordinatorLoadInProgress, .coordinatorNotAvailable:

@@ -26,6 +26,7 @@ extension ApiHandler {
         .addOffsetsToTxn,
         .endTxn,
         .writeTxnMarkers,
+        .txnOffsetCommit,
         .describeConfigs,
         .alterConfigs,
         .alterReplicaLogDirs,

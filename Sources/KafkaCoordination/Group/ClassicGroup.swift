@@ -255,7 +255,7 @@ package struct ClassicGroup: Sendable {
             guard let current = self.staticMembers[instanceID] else { return .unknownMemberID }
             if current != memberID { return .fencedInstanceID }
         }
-        return self.members[memberID] == nil ? .unknownMemberID : nil
+        return self.members.index(forKey: memberID) == nil ? .unknownMemberID : nil
     }
 
     func validate(memberID: String, instanceID: String?, generation: Int32) -> ErrorCode? {

@@ -66,8 +66,8 @@ extension GroupCoordinatorShard {
     /// coordinator has been asked whether there is one.
     /// - Parameter topicIDs: by name, for those that are known; the request has none.
     mutating func transactionalOffsetCommit(
-        _ request: TxnOffsetCommitRequest, _ topicIDs: [String: KafkaUUID], _ apiVersion: Int16, _ ticket: ReplyTicket,
-        _ now: CoordinatorTime, _ effects: inout GroupEffects
+        _ request: TxnOffsetCommitRequest, _ topicIDs: [String: KafkaUUID], _ verification: OffsetVerification,
+        _ apiVersion: Int16, _ ticket: ReplyTicket, _ now: CoordinatorTime, _ effects: inout GroupEffects
     ) {
         let committer = Committer(
             groupID: request.groupID, memberID: request.memberID, instanceID: request.groupInstanceID,
@@ -98,7 +98,7 @@ extension GroupCoordinatorShard {
             return topicResponse
         }
         effects.transaction = TransactionalProducer(
-            producerID: request.producerID, producerEpoch: request.producerEpoch)
+            producerID: request.producerID, producerEpoch: request.producerEpoch, verification: verification)
         effects.reply(ticket, .transactionalOffsetCommit(response))
     }
 

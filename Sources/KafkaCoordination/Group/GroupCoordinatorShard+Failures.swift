@@ -19,7 +19,7 @@ extension GroupCoordinatorShard {
             return .leaveGroup(response)
         case .offsetCommit(let request, _):
             return .offsetCommit(OffsetCommitResponse(refusing: request, error))
-        case .transactionalOffsetCommit(let request, _, _):
+        case .transactionalOffsetCommit(let request, _, _, _):
             return .transactionalOffsetCommit(TxnOffsetCommitResponse(refusing: request, error))
         case .offsetFetch(let request, _):
             return .offsetFetch(self.failedFetch(request.groupID, error))

@@ -12,8 +12,9 @@ package struct GroupCoordinatorShard: CoordinatorShard {
         case heartbeat(HeartbeatRequest)
         case leaveGroup(LeaveGroupRequest)
         case offsetCommit(OffsetCommitRequest, apiVersion: Int16)
-        /// With the ids of its topics, which the request has not.
-        case transactionalOffsetCommit(TxnOffsetCommitRequest, topicIDs: [String: KafkaUUID], apiVersion: Int16)
+        /// With the ids of its topics, which the request has not, and what the log is to be shown of its transaction.
+        case transactionalOffsetCommit(
+            TxnOffsetCommitRequest, topicIDs: [String: KafkaUUID], verification: OffsetVerification, apiVersion: Int16)
         case offsetFetch(OffsetFetchRequest.Group, requireStable: Bool)
         case offsetDelete(OffsetDeleteRequest)
         case describeGroups([String], apiVersion: Int16)
@@ -116,8 +117,8 @@ package struct GroupCoordinatorShard: CoordinatorShard {
         case .syncGroup(let request): self.syncGroup(request, ticket, now, &effects)
         case .leaveGroup(let request): self.leaveGroup(request, ticket, now, &effects)
         case .offsetCommit(let request, let version): self.offsetCommit(request, version, ticket, now, &effects)
-        case .transactionalOffsetCommit(let request, let topicIDs, let version):
-            self.transactionalOffsetCommit(request, topicIDs, version, ticket, now, &effects)
+        case .transactionalOffsetCommit(let request, let topicIDs, let verification, let version):
+            self.transactionalOffsetCommit(request, topicIDs, verification, version, ticket, now, &effects)
         case .offsetFetch(let request, let requireStable):
             self.offsetFetch(request, requireStable: requireStable, ticket, &effects)
         case .offsetDelete(let request): self.offsetDelete(request, ticket, &effects)

@@ -10,6 +10,26 @@ package protocol CoordinatorLog: Sendable {
     /// Appends one batch. Called with the shard's lock held, so it takes no lock but the log's own, waits for
     /// nothing, and calls nobody back. The bytes may be stamped in place.
     func append(_ batch: inout [UInt8], recordCount: Int, now: CoordinatorTime) -> CoordinatorAppendResult
+
+    /// The same for a batch of a kind, for a log that looks at transactions.
+    func append(
+        _ batch: inout [UInt8], _ kind: CoordinatorBatchKind, recordCount: Int, now: CoordinatorTime
+    ) -> CoordinatorAppendResult
+}
+
+extension CoordinatorLog {
+    package func append(
+        _ batch: inout [UInt8], _ kind: CoordinatorBatchKind, recordCount: Int, now: CoordinatorTime
+    ) -> CoordinatorAppendResult {
+        self.append(&batch, recordCount: recordCount, now: now)
+    }
+}
+
+/// What a log is told of a batch beside its bytes.
+package enum CoordinatorBatchKind: Hashable, Sendable {
+    case records
+    case transaction(OffsetVerification)
+    case marker(transactionVersion: Int16)
 }
 
 package enum CoordinatorAppendResult: Sendable, Equatable {

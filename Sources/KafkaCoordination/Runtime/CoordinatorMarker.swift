@@ -1,14 +1,26 @@
 import KafkaPrimitives
 import KafkaRecords
 
+/// What the log is shown of records in a transaction, so that none begin one that nobody ends (KIP-890).
+package enum OffsetVerification: Hashable, Sendable {
+    /// The broker does not verify.
+    case off
+    /// The transaction is open in the partition.
+    case open
+    /// The transaction's coordinator has said yes; the log's own number of the verification.
+    case shown(UInt64)
+}
+
 /// A producer in whose transaction records are appended (TxnOffsetCommit).
 package struct TransactionalProducer: Hashable, Sendable {
     package var producerID: Int64
     package var producerEpoch: Int16
+    package var verification: OffsetVerification
 
-    package init(producerID: Int64, producerEpoch: Int16) {
+    package init(producerID: Int64, producerEpoch: Int16, verification: OffsetVerification = .off) {
         self.producerID = producerID
         self.producerEpoch = producerEpoch
+        self.verification = verification
     }
 }
 
@@ -18,8 +30,14 @@ package struct CoordinatorMarker: Hashable, Sendable {
     package var isCommitted: Bool
     /// Of the transaction coordinator that decided it. A partition refuses markers of one older than the last.
     package var coordinatorEpoch: Int32
+    /// From 2 on its producer epoch is greater than that of the transaction's records (KIP-890).
+    package var transactionVersion: Int16
 
-    package init(producerID: Int64, producerEpoch: Int16, isCommitted: Bool, coordinatorEpoch: Int32) {
+    package init(
+        producerID: Int64, producerEpoch: Int16, isCommitted: Bool, coordinatorEpoch: Int32,
+        transactionVersion: Int16 = 1
+    ) {
+        self.transactionVersion = transactionVersion
         self.producer = TransactionalProducer(producerID: producerID, producerEpoch: producerEpoch)
         self.isCommitted = isCommitted
         self.coordinatorEpoch = coordinatorEpoch

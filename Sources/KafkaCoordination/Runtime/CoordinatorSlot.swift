@@ -132,7 +132,8 @@ final class ActiveShard<Shard: CoordinatorShard> {
     ) -> Released<Shard> {
         var released = Released<Shard>()
         var batch = marker.batch(timestamp: now.wallMs)
-        switch self.log.append(&batch, recordCount: 1, now: now) {
+        let kind = CoordinatorBatchKind.marker(transactionVersion: marker.transactionVersion)
+        switch self.log.append(&batch, kind, recordCount: 1, now: now) {
         case .failed(let error):
             released.markers.append((respond, error))
         case .appended(let appended):
@@ -286,9 +287,10 @@ final class ActiveShard<Shard: CoordinatorShard> {
                 records, isAtomic: self.effects.isAtomic, transaction: self.effects.transaction,
                 maxBytes: self.log.maxBatchBytes, timestamp: now.wallMs)
         else { return ErrorCode.messageTooLarge.asCoordinatorError }
+        let kind = self.effects.transaction.map { CoordinatorBatchKind.transaction($0.verification) } ?? .records
         for index in batches.indices {
             let range = batches[index].records
-            switch self.log.append(&batches[index].bytes, recordCount: range.count, now: now) {
+            switch self.log.append(&batches[index].bytes, kind, recordCount: range.count, now: now) {
             case .failed(let error):
                 released.notes.append("An append of \(records.count) records failed: \(error.name)")
                 return error.asCoordinatorError

@@ -331,6 +331,14 @@ struct LiveRequests {
         offsets.transactionalID = id
         offsets.groupID = Self.group
         self.add(offsets)
+        var committed = TxnOffsetCommitRequest.Topic()
+        committed.name = Self.topic
+        committed.partitions = [.init()]
+        var commit = TxnOffsetCommitRequest()
+        commit.transactionalID = id
+        commit.groupID = Self.group
+        commit.topics = [committed]
+        self.add(commit)
         var end = EndTxnRequest()
         end.transactionalID = id
         end.committed = true

@@ -75,7 +75,7 @@ let servedRequests: [Int16: any KafkaRequest.Type] = {
         ListConfigResourcesRequest.self, DescribeTopicPartitionsRequest.self, ConsumerGroupHeartbeatRequest.self,
         ShareGroupHeartbeatRequest.self, AddPartitionsToTxnRequest.self, AddOffsetsToTxnRequest.self,
         EndTxnRequest.self, WriteTxnMarkersRequest.self, DescribeProducersRequest.self,
-        DescribeTransactionsRequest.self, ListTransactionsRequest.self,
+        DescribeTransactionsRequest.self, ListTransactionsRequest.self, TxnOffsetCommitRequest.self,
         ConsumerGroupDescribeRequest.self,
     ]
     return Dictionary(uniqueKeysWithValues: types.map { ($0.apiKey, $0) })

@@ -34,7 +34,8 @@ extension GroupScenario {
             request.topics[request.topics.count - 1].partitions.append(partition)
         }
         let version = Int16(try command.int("v") ?? 5)
-        try self.perform(.transactionalOffsetCommit(request, topicIDs: topicIDs, apiVersion: version), client)
+        try self.perform(
+            .transactionalOffsetCommit(request, topicIDs: topicIDs, verification: .off, apiVersion: version), client)
     }
 
     func endTransaction(_ command: DataDriven.Command) throws {
