@@ -303,7 +303,8 @@ static void makeConsumers(struct member *members, int count) {
         } while (!readConsumerAnswer(&members[i]) && members[i].epoch == 0);
     }
     double limit = now() + 120;
-    for (int quiet = 0; quiet < 3; usleep(300000)) {
+    // A new assignment may come a second after the last (group.consumer.assignment.interval.ms).
+    for (int quiet = 0; quiet < 8; usleep(300000)) {
         bool all = true;
         for (int i = 0; i < count; i++) {
             consumerBeat(&members[i], false, true);

@@ -55,11 +55,11 @@ final class ClassicMember {
                     }
                     respond(reply)
                 }
-            }
-        ) { reply in
-            if self.state == .gone || self.state == .paused { return }
-            try answer(reply)
-        }
+            },
+            answer: { reply in
+                if self.state == .gone || self.state == .paused { return }
+                try answer(reply)
+            })
     }
 
     private func again(_ action: @escaping () -> Void) {

@@ -48,7 +48,7 @@ final class TransactionalCommitter {
         partition.committedOffset = offset
         topic.partitions = [partition]
         request.topics = [topic]
-        return .transactionalOffsetCommit(request, topicIDs: [:], apiVersion: 5)
+        return .transactionalOffsetCommit(request, topicIDs: [:], verification: .off, apiVersion: 5)
     }
 
     private func send(
@@ -92,18 +92,20 @@ final class TransactionalCommitter {
         let marker = CoordinatorMarker(
             producerID: self.producerID, producerEpoch: self.epoch, isCommitted: self.commits, coordinatorEpoch: 0)
         let (broker, group) = (self.broker, self.group)
-        self.connection.send({ broker.endTransaction(marker, of: group, respond: $0) }) { (error: ErrorCode?) in
-            self.note("\(self.commits ? "commit" : "abort") of epoch \(self.epoch): \(error?.name ?? "no answer")")
-            guard error == ErrorCode.none else {
-                self.world.after(100) { self.end() }
-                return
-            }
-            if self.commits { self.committed = self.offset }
-            self.lastEnd = self.world.now
-            let old = self.epoch
-            self.begin()
-            if self.world.random.oneIn(3) { self.actAsZombie(old - 1) }
-        }
+        self.connection.send(
+            { broker.endTransaction(marker, of: group, respond: $0) },
+            answer: { (error: ErrorCode?) in
+                self.note("\(self.commits ? "commit" : "abort") of epoch \(self.epoch): \(error?.name ?? "no answer")")
+                guard error == ErrorCode.none else {
+                    self.world.after(100) { self.end() }
+                    return
+                }
+                if self.commits { self.committed = self.offset }
+                self.lastEnd = self.world.now
+                let old = self.epoch
+                self.begin()
+                if self.world.random.oneIn(3) { self.actAsZombie(old - 1) }
+            })
     }
 
     /// A process with an epoch that is over.

@@ -266,6 +266,9 @@ extension LogSimulation {
         let isOwn = model.written.contains { $0.base == open && $0.producerID == id && $0.isTransactional }
         // A snapshot knows of the batch with which it began, and which compaction took.
         if model.wasCleaned, isOwn, open < producer.openFrom { return }
+        // Its records went as aborted ones, and then its marker was cut off.
+        let marker = model.batches.last { $0.producerID == id && $0.marker != nil }?.base ?? -1
+        if model.wasCleaned, isOwn, producer.openFrom < 0, marker < open { return }
         if producer.openFrom >= 0, producer.openFrom < floor {
             let left = model.batches.first {
                 $0.producerID == id && $0.last >= model.start && $0.base >= producer.openFrom

@@ -108,8 +108,9 @@ extension PartitionModel {
     private func clean(
         _ plan: inout CleaningPlan, _ last: [UInt64: Int64], _ aborted: [AbortedTransaction], _ now: Int64
     ) {
-        // Producers with records, since their last marker, in the log as it is.
-        var written: Set<Int64> = []
+        // Producers with records, since their last marker, in the log as it is: aborted ones, as far as that is still
+        // known where the log's start has gone on, and others.
+        var written: [Bool: Set<Int64>] = [:]
         for segment in 0..<self.segments.count - 1 where self.segments[segment].base < plan.end {
             for index in self.range(segment) {
                 let batch = self.batches[index]
@@ -117,10 +118,12 @@ extension PartitionModel {
                 var isUnneeded = false
                 if batch.isControl {
                     // A marker is needed as long as there are records that it is about.
-                    isUnneeded = batch.marker == nil || !written.contains(batch.producerID)
-                    if batch.marker != nil { written.remove(batch.producerID) }
+                    isUnneeded = true
+                    if let marker = batch.marker {
+                        isUnneeded = written[marker.isAbort, default: []].remove(batch.producerID) == nil
+                    }
                 } else if batch.isTransactional {
-                    written.insert(batch.producerID)
+                    written[self.isAborted(batch, aborted), default: []].insert(batch.producerID)
                 }
                 let isDue = old.header.hasDeleteHorizon && old.header.baseTimestamp <= now
                 let producer = self.producers[batch.producerID]

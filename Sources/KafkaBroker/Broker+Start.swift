@@ -103,6 +103,7 @@ extension Broker {
         self.replicaManager.logManager.onFailedFolder { [weak self] in self?.folderFailed($0) }
         self.groupCoordinator.metadataChanged(GroupMetadataImage(image, self.config), .all)
         self.groupCoordinator.follow()
+        self.transactionCoordinator.use(transactionVersion: image.level(of: .transactionVersion))
         self.transactionCoordinator.follow()
         self.replicaManager.logManager.startMaintenance()
     }
@@ -148,6 +149,9 @@ extension Broker {
         }
         self.groupCoordinator.metadataChanged(GroupMetadataImage(image, self.config), ChangedTopics(delta))
         self.groupCoordinator.follow()
+        if delta.featuresChanged {
+            self.transactionCoordinator.use(transactionVersion: image.level(of: .transactionVersion))
+        }
         self.transactionCoordinator.follow()
         self.groupCoordinator.topicsDeleted(delta.deletedTopics.map { .init(name: $0.name, topicID: $0.id) })
     }

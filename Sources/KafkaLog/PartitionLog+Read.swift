@@ -520,8 +520,14 @@ extension PartitionLog {
         }
         if end - start > max(maxBytes, firstSize) {
             why = .size
-            let cut = try view.boundary(
-                atOrBefore: start + max(maxBytes, firstSize), floor: start, hint: hints.cut)
+            var cut: SegmentView.Located?
+            do throws(IOError) {
+                cut = try view.boundary(
+                    atOrBefore: start + max(maxBytes, firstSize), floor: start, hint: hints.cut)
+            } catch {
+                // What the disk refuses there is not this batch, which is given alone.
+                guard error.code == EIO else { throw error }
+            }
             if let cut, cut.position > start {
                 (end, nextOffset) = (cut.position, cut.header.baseOffset)
             } else {

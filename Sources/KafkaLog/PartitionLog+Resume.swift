@@ -151,9 +151,11 @@ extension PartitionLog {
             return
         }
         self.notice(.warning, "its files are not what they were when they were closed, and are read anew")
+        // It was whole when it was closed: a gap between segments was left by compaction, and costs nothing behind it.
         var loader = LogLoader(
             folder: self.folder, config: state.config,
-            hints: OpenHints(logStartOffset: state.logStartOffset, listVersion: state.listVersion &+ 1),
+            hints: OpenHints(
+                isSameBoot: true, logStartOffset: state.logStartOffset, listVersion: state.listVersion &+ 1),
             now: wallClockMs())
         var found = try loader.load(writer: state.writer)
         for message in loader.notices { self.notice(.warning, message) }

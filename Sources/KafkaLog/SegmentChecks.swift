@@ -158,8 +158,21 @@ final class SegmentChecks: Sendable {
     /// - Parameter range: not empty.
     func note(checked range: CheckedRange) {
         self.state.withLock { state in
-            // What was found whole now is whole, whatever was found before (another copy of the file, a better disk).
-            state.damaged.removeAll { $0.start >= range.start && $0.end <= range.end }
+            // What was found whole now is whole, whatever was found before (another copy of the file, a better disk). Of a
+            // longer run of damage the rest stays.
+            var damaged: [DamagedRange] = []
+            for old in state.damaged {
+                guard old.end > range.start, old.start < range.end else {
+                    damaged.append(old)
+                    continue
+                }
+                var (before, behind) = (old, old)
+                (before.end, before.endOffset) = (range.start, range.firstOffset)
+                (behind.start, behind.firstOffset) = (range.end, range.nextOffset)
+                if before.start < before.end { damaged.append(before) }
+                if behind.start < behind.end { damaged.append(behind) }
+            }
+            state.damaged = damaged
             var merged = range
             var kept: [CheckedRange] = []
             for other in state.checked {

@@ -30,6 +30,8 @@ SETTINGS = {
     "producer.id.expiration.ms": 2_000_000_000,
     "transactional.id.expiration.ms": 2_000_000_000,
     "group.initial.rebalance.delay.ms": 0,
+    "group.consumer.max.session.timeout.ms": 3_600_000,
+    "group.consumer.session.timeout.ms": 3_600_000,
 }
 
 

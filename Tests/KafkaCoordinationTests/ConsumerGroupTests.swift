@@ -32,6 +32,15 @@ import Testing
         #expect(bytes.withUnsafeBytes { XXH3.hash($0) } == expected)
     }
 
+    /// From a group's record that Kafka 4.3 wrote (Tests/Vectors/kafka-folders): another hash would give an adopted group
+    /// a new epoch, whose members are gone.
+    @Test func metadataHashIsKafkas() throws {
+        let id = try #require(KafkaUUID("xgkkLrtfQOmY-PUxdIBfKw"))
+        let topic = GroupTopic(name: "orders", id: id, partitionCount: 3)
+        let image = GroupMetadataImage(revision: 1, topics: [topic])
+        #expect(MetadataHash.hash(of: ["orders", "not there"], in: image) == -9_169_583_966_468_555_080)
+    }
+
     @Test func metadataHashTellsTopicsApart() {
         func hash(_ topics: [GroupTopic], _ names: Set<String> = ["a", "b"]) -> Int64 {
             MetadataHash.hash(of: names, in: GroupMetadataImage(revision: 1, topics: topics))

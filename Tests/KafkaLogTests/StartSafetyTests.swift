@@ -83,7 +83,9 @@ import Testing
         let start = log.snapshot.logStartOffset
         #expect(start > 0)
         #expect(try log.readAll(from: start).first?.baseOffset == start)
-        let (again, _) = try PartitionLog.reopen(self.folder.copy(), config: config)
+        let copy = self.folder.copy()
+        try FileSystem.removeDirectory(copy.path + obstacle.dropFirst(self.folder.path.count))
+        let (again, _) = try PartitionLog.reopen(copy, config: config)
         #expect(again.snapshot.logStartOffset == 0 && again.logEndOffset == log.logEndOffset)
         try FileSystem.removeDirectory(obstacle)
         #expect(try log.deleteOldSegments(now: 1000) == 3)

@@ -2,6 +2,7 @@
 package enum ConfigSource: Int8, Sendable {
     case dynamicTopicConfig = 1
     case dynamicBrokerConfig, dynamicDefaultBrokerConfig, staticBrokerConfig, defaultConfig, dynamicBrokerLoggerConfig
+    case dynamicGroupConfig = 8
 }
 
 /// What was set for a broker, by whom. Earlier ones go before later ones.

@@ -17,7 +17,12 @@ extension GroupMetadataImage {
             topicNamed: { name in image.topic(name).map(groupTopic) },
             topicWithID: { id in image.topic(id: id).map(groupTopic) },
             allNames: { image.topics.map(\.name) })
-        self.settings = ConsumerGroupSettings(config)
+        let settings = ConsumerGroupSettings(config)
+        self.settings = settings
+        for group in image.configuredGroups {
+            self.settingsOfGroups[group] =
+                ConsumerGroupSettings(image.groupConfigs(group), settings).bounded(by: config)
+        }
     }
 }
 

@@ -87,7 +87,11 @@ package final class TransactionCoordinatorService: Sendable {
 
     /// The level of the feature `transaction.version` is another.
     package func use(transactionVersion: Int16) {
-        self.transactionVersion.withLock { $0 = transactionVersion }
+        let isNew = self.transactionVersion.withLock { version in
+            defer { version = transactionVersion }
+            return version != transactionVersion
+        }
+        guard isNew else { return }
         self.performOnAll(.useTransactionVersion(transactionVersion)) { _ in }
     }
 
@@ -195,7 +199,10 @@ package final class TransactionCoordinatorService: Sendable {
             partition.index, epoch: partition.leaderEpoch, shard: loader.shard,
             log: PartitionCoordinatorLog(partition: partition, wake: self.wake), endOffset: offsets.logEndOffset,
             highWatermark: offsets.highWatermark, now: now)
-        // It may have moved between the look and now, when nobody could be told.
+        // Both may have changed between the look and now, when nobody could be told.
+        if let version = self.transactionVersion.withLock({ $0 }) {
+            coordinator.perform(.useTransactionVersion(version), on: partition.index, now: now) { _ in }
+        }
         self.highWatermarkAdvanced(partition)
     }
 

@@ -214,7 +214,10 @@ struct FetchOperation {
             offsets = known
         } else {
             // Nobody has looked at its files since the start.
-            switch partition.log.readNow(from: target.fetchOffset, maxBytes: 1, upTo: .max, minOneMessage: false) {
+            switch partition.log.readNow(
+                from: target.fetchOffset, maxBytes: max(0, min(Int(target.maxBytes), remaining)), upTo: .max,
+                minOneMessage: isFirst)
+            {
             case .success(let read) where read.isPending:
                 result.set(read)
                 result.isPending = true

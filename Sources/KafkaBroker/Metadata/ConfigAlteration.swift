@@ -33,7 +33,10 @@ struct ConfigAlteration: Sendable {
         case .brokerLogger where self.isIncremental:
             return ApiError(
                 .invalidRequest, "Log levels cannot be changed while Ottla runs; start it with --log-level.")
-        case .clientMetrics, .group:
+        case .group:
+            return self.name.isEmpty
+                ? ApiError(.invalidRequest, "Default group resources are not allowed.") : nil
+        case .clientMetrics:
             return ApiError(.invalidRequest, "Configs of resource type \(self.type) are not supported yet.")
         case .brokerLogger, nil: return ApiError(.invalidRequest, "Unknown resource type \(self.type)")
         }
@@ -43,6 +46,15 @@ struct ConfigAlteration: Sendable {
     func applied(toTopic before: [String: String]) -> Result<[String: String], ApiError> {
         func definition(_ name: String) -> ConfigDefinition? { TopicConfigs.byName[name]?.definition }
         return self.applied(to: before, definition: definition) { change, _ in
+            let verb = change.operation == 2 ? "APPEND" : "SUBTRACT"
+            return ApiError(
+                .invalidConfig, "Can't \(verb) to key \(change.name) because its type is not LIST.")
+        }
+    }
+
+    /// The configs of a group after it.
+    func applied(toGroup before: [String: String]) -> Result<[String: String], ApiError> {
+        self.applied(to: before, definition: GroupConfigs.definition) { change, _ in
             let verb = change.operation == 2 ? "APPEND" : "SUBTRACT"
             return ApiError(
                 .invalidConfig, "Can't \(verb) to key \(change.name) because its type is not LIST.")
@@ -137,6 +149,11 @@ func carryOutAlterations(
             let done: @Sendable (ApiError?) -> Void = { gather.set(index, $0) }
             manager.alterTopicConfigs(alteration.name, validateOnly: validateOnly, done) { before, _ in
                 alteration.applied(toTopic: before)
+            }
+        } else if alteration.type == ConfigResourceType.group.rawValue {
+            let done: @Sendable (ApiError?) -> Void = { gather.set(index, $0) }
+            manager.alterGroupConfigs(alteration.name, validateOnly: validateOnly, done) { before in
+                alteration.applied(toGroup: before)
             }
         } else {
             let id = alteration.name.isEmpty ? nil : nodeID

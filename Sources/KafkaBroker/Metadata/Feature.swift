@@ -29,11 +29,11 @@ package enum Feature: String, CaseIterable, Sendable {
     }
 
     /// Kafka's 4.3-IV0.
-    private static var metadata4_3: Int16 { 30 }
+    private static var newestMetadataVersion: Int16 { 30 }
 
     package var levels: ClosedRange<Int16> {
         switch self {
-        case .metadataVersion: Self.metadata4_3...Self.metadata4_3
+        case .metadataVersion: Self.newestMetadataVersion...Self.newestMetadataVersion
         case .transactionVersion: 0...2
         case .groupVersion: 0...1
         }

@@ -197,14 +197,14 @@ package struct TopicManager: Sendable {
     /// What the configs of one resource may take together. A list that is appended to again and again, or names that
     /// nobody knows, would otherwise grow for ever.
     private static let maximalConfigBytes = 1 << 20
-    private static let tooLong = ApiError(
+    static let tooLong = ApiError(
         .policyViolation, "The configs of one resource may take \(maximalConfigBytes) bytes together.")
 
-    private static func isTooLong(_ configs: [String: String]) -> Bool {
+    static func isTooLong(_ configs: [String: String]) -> Bool {
         configs.reduce(0) { $0 + $1.key.utf8.count + $1.value.utf8.count } > self.maximalConfigBytes
     }
 
-    private static func put(_ configs: [String: String], _ key: MetadataKey) -> MetadataTransaction.Change {
+    static func put(_ configs: [String: String], _ key: MetadataKey) -> MetadataTransaction.Change {
         if configs.isEmpty { return .delete(key) }
         let fields = configs.sorted { $0.key < $1.key }.map { (name: $0.key, value: $0.value) }
         return .put(key, MetadataRecord(fields).bytes)

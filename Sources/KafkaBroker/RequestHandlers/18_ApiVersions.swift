@@ -4,8 +4,8 @@ import KafkaPrimitives
 import NIOCore
 
 // ApiVersions 0-4. From version 3 on a client names its software (KIP-511) and is told the features (KIP-584), from 4 on
-// those too whose lowest level is 0, which older clients cannot read. A version that is not served is answered all the same, with
-// error 35 in version 0's form and the versions of this one API, so that the client can ask again.
+// those too whose lowest level is 0, which older clients cannot read. A version that is not served is answered all the
+// same, with error 35 in version 0's form and the versions of this one API, so that the client can ask again.
 extension ApiHandler {
     static let apiVersions = ApiHandler.ordinary(ApiVersionsRequest.self) { request, context, respond in
         var response = ApiVersionsResponse()

@@ -78,7 +78,8 @@ private func describe(
         }
         return .success([])
     case .group:
-        return .failure(ApiError(.invalidRequest, "Configs of groups are not supported yet."))
+        if name.isEmpty { return .failure(ApiError(.invalidRequest, "Group name must not be empty")) }
+        return .success(GroupConfigs.describe(overrides: image.groupConfigs(name), names: names, broker: config))
     case nil:
         return .failure(
             ApiError(.invalidRequest, "Unexpected resource type \(resource.resourceType) for resource \(name)"))

@@ -1,5 +1,6 @@
 import KafkaCoordination
 import KafkaMessages
+import KafkaMetadata
 import KafkaPrimitives
 
 // ConsumerGroupHeartbeat 0-1 (KIP-848): joins, heartbeats and leaves of the consumer protocol. From 1 on members make
@@ -7,6 +8,11 @@ import KafkaPrimitives
 extension ApiHandler {
     static let consumerGroupHeartbeat = ApiHandler.ordinary(ConsumerGroupHeartbeatRequest.self) {
         request, context, respond in
+        guard context.broker.metadata.image.level(of: .groupVersion) > 0 else {
+            var response = ConsumerGroupHeartbeatResponse()
+            response.errorCode = .unsupportedVersion
+            return respond(response)
+        }
         var id = KafkaUUID.zero
         if request.memberID.isEmpty {
             var random = SystemRandomNumberGenerator()

@@ -29,7 +29,8 @@ func answerListConfigResources(
             switch type {
             case .topic: image.topics.map(\.name).sorted()
             case .broker, .brokerLogger: cluster.nodes.map { String($0.id) }
-            case .clientMetrics, .group: []
+            case .group: image.configuredGroups
+            case .clientMetrics: []
             }
         for name in names {
             var resource = ListConfigResourcesResponse.ConfigResource()

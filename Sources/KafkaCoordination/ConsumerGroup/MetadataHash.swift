@@ -14,8 +14,10 @@ package enum MetadataHash {
         for partition in 0..<max(topic.partitionCount, 0) {
             hash.add(partition)
             let racks = Int(partition) < topic.racks.count ? topic.racks[Int(partition)] : []
-            hash.add(Int32(clamping: racks.count))
-            for rack in racks { hash.add(rack) }
+            for rack in racks.sorted(by: { $0.utf16.lexicographicallyPrecedes($1.utf16) }) {
+                hash.add(Int32(clamping: rack.utf16.count))
+                hash.add(rack)
+            }
         }
         return Int64(bitPattern: hash.finish())
     }
@@ -25,8 +27,7 @@ package enum MetadataHash {
         let hashes = topics.compactMap { image.topic(named: $0) }.map { ($0.name, self.hash(of: $0)) }
         guard !hashes.isEmpty else { return 0 }
         var hash = XXH3()
-        for (name, topicHash) in hashes.sorted(by: { $0.0.utf16.lexicographicallyPrecedes($1.0.utf16) }) {
-            hash.add(name)
+        for (_, topicHash) in hashes.sorted(by: { $0.0.utf16.lexicographicallyPrecedes($1.0.utf16) }) {
             hash.add(UInt64(bitPattern: topicHash))
         }
         return Int64(bitPattern: hash.finish())

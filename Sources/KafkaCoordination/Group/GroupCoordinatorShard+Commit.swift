@@ -120,10 +120,12 @@ extension GroupCoordinatorShard {
     ) -> ErrorCode? {
         if self.otherGroups[committer.groupID] != nil { return .groupIDNotFound }
         if self.consumerGroups[committer.groupID] != nil {
-            return self.refusalOfConsumerCommit(
+            let error = self.refusalOfConsumerCommit(
                 committer.groupID, memberID: committer.memberID, instanceID: committer.instanceID,
                 epoch: committer.generation, apiVersion: committer.isTransactional ? nil : committer.apiVersion,
                 partitions: partitions)
+            // Producers do not know STALE_MEMBER_EPOCH: they would take it for final.
+            return committer.isTransactional && error == .staleMemberEpoch ? .illegalGeneration : error
         }
         guard let group = self.groups[committer.groupID] else {
             // Without a generation: a program that only stores its offsets here. Its group comes into being.

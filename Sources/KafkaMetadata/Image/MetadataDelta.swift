@@ -24,6 +24,8 @@ package struct MetadataDelta: Equatable, Sendable {
     package var changedBrokerConfigs: Set<Int32> = []
     package var brokerDefaultConfigsChanged = false
     package var featuresChanged = false
+    /// Groups whose configs have changed.
+    package var changedGroupConfigs: Set<String> = []
 
     package init() {}
 
@@ -44,6 +46,8 @@ package struct MetadataDelta: Equatable, Sendable {
         let configured = Set(old.configuredBrokers).union(new.configuredBrokers)
         self.changedBrokerConfigs = configured.filter { old.brokerConfigs($0) != new.brokerConfigs($0) }
         self.brokerDefaultConfigsChanged = old.brokerDefaultConfigs != new.brokerDefaultConfigs
+        let groups = Set(old.configuredGroups).union(new.configuredGroups)
+        self.changedGroupConfigs = groups.filter { old.groupConfigs($0) != new.groupConfigs($0) }
         self.featuresChanged = old.content.features != new.content.features
         self.sort()
     }

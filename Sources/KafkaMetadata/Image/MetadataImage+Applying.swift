@@ -128,6 +128,9 @@ private struct MetadataApplication {
         case .clusterID: self.content.clusterID = entry.map { String(decoding: $0.value, as: UTF8.self) }
         case .nextProducerID:
             self.content.nextProducerID = entry.flatMap { Int64(String(decoding: $0.value, as: UTF8.self)) } ?? 0
+        case .groupConfig(let group):
+            self.content.groupConfigs[group] = entry.map { (Self.configs($0), $0.modRevision) }
+            self.delta.changedGroupConfigs.insert(group)
         case .feature(let name):
             self.content.features[name] = entry.flatMap { entry in
                 MetadataRecord(entry.value)["level"].flatMap { Int16($0) }.map {

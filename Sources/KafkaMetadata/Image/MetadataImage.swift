@@ -16,6 +16,8 @@ package final class MetadataImage: Sendable {
         var brokerDefaultConfigRevision: Int64 = 0
         var nextProducerID: Int64 = 0
         var features: [String: FeatureLevel] = [:]
+        /// By group id: what is set for a group, and the mod revision of it.
+        var groupConfigs: [String: (configs: [String: String], revision: Int64)] = [:]
         /// Of topics that are still being made: partitions come before the topic.
         var orphanPartitions: [KafkaUUID: [Int32: PartitionRegistration]] = [:]
         var orphanConfigs: [String: (configs: [String: String], revision: Int64)] = [:]
@@ -69,6 +71,12 @@ package final class MetadataImage: Sendable {
     /// The dynamic configs that hold for every broker.
     package var brokerDefaultConfigs: [String: String] { self.content.brokerDefaultConfigs }
     /// By name; nil: nobody has ever set it.
+    /// What is set for a group.
+    package func groupConfigs(_ group: String) -> [String: String] { self.content.groupConfigs[group]?.configs ?? [:] }
+    /// 0 if nothing is.
+    package func groupConfigRevision(_ group: String) -> Int64 { self.content.groupConfigs[group]?.revision ?? 0 }
+    /// Groups with configs of their own.
+    package var configuredGroups: [String] { self.content.groupConfigs.keys.sorted() }
     package func feature(_ name: String) -> FeatureLevel? { self.content.features[name] }
     /// Brokers with dynamic configs of their own.
     package var configuredBrokers: [Int32] { self.content.brokerConfigs.keys.sorted() }

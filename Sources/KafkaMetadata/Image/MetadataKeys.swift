@@ -11,6 +11,7 @@ package enum MetadataKeys {
     package static let brokerPrefix = "brokers/"
     package static let topicConfigPrefix = "configs/topics/"
     package static let brokerConfigPrefix = "configs/brokers/"
+    package static let groupConfigPrefix = "configs/groups/"
     package static let featurePrefix = "features/"
 
     package static func topic(_ name: String) -> MetadataKey { MetadataKey(Self.topicPrefix + name) }
@@ -20,6 +21,7 @@ package enum MetadataKeys {
     package static func partitions(_ topicID: KafkaUUID) -> MetadataRange {
         .prefix(MetadataKey("\(Self.partitionPrefix)\(topicID)/"))
     }
+    package static func groupConfig(_ name: String) -> MetadataKey { MetadataKey(Self.groupConfigPrefix + name) }
     /// The finalized level of a feature.
     package static func feature(_ name: String) -> MetadataKey { MetadataKey(Self.featurePrefix + name) }
     package static func broker(_ id: Int32) -> MetadataKey { MetadataKey("\(Self.brokerPrefix)\(id)") }
@@ -39,6 +41,7 @@ enum ParsedMetadataKey {
     case broker(Int32)
     case topicConfig(String)
     case brokerConfig(Int32?)
+    case groupConfig(String)
     case feature(String)
     case unknown
 
@@ -66,6 +69,8 @@ enum ParsedMetadataKey {
             }
         } else if let id = rest(MetadataKeys.brokerConfigPrefix) {
             if id == "<default>" { self = .brokerConfig(nil) } else if let id = Int32(id) { self = .brokerConfig(id) }
+        } else if let name = rest(MetadataKeys.groupConfigPrefix) {
+            self = .groupConfig(String(name))
         } else if let name = rest(MetadataKeys.featurePrefix) {
             self = .feature(String(name))
         } else if let id = rest(MetadataKeys.brokerPrefix) {

@@ -58,7 +58,9 @@ import Testing
         // Nobody else waits: neither other requests, nor appends, which do not answer it.
         _ = try other.send(MetadataRequest(), version: 9)
         try other.produce(topic, batch("new"))
-        #expect(partition.waitingCount == 1 && !client.hasAnswer)
+        // It was woken, and goes on waiting.
+        try test.waitForWaiters(1, of: partition)
+        #expect(!client.hasAnswer)
         gate.open()
         let answer = try client.receive(FetchRequest.self, version: version, correlationID: id).only
         #expect(answer.errorCode == .none && answer.highWatermark == 11)
@@ -70,13 +72,15 @@ import Testing
     @Test func withoutTimeToWaitItWaitsForTheDisk() throws {
         let (test, topic) = try self.restarted()
         let (client, other) = (try test.client(), try test.client())
+        // Its files are looked at with that.
+        try other.produce(topic, batch("there"), at: 1)
         let gate = try Gate(test)
         let ids = try [0, 1, 100].map {
             try test.client().held(FetchRequest(topic, from: 0, maxWaitMs: $0))
         }
         try test.waitForWaiters(3, of: test.partition(topic))
         // Their time is long over when this one's is.
-        _ = try other.send(FetchRequest(topic, 1, from: 0, maxWaitMs: 400), version: 12)
+        _ = try other.send(FetchRequest(topic, 1, from: 1, maxWaitMs: 400), version: 12)
         for (client, _) in ids { #expect(!client.hasAnswer) }
         gate.open()
         for (client, id) in ids {

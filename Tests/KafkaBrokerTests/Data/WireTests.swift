@@ -46,7 +46,8 @@ import Testing
 
     /// A client that wants to log in has taken this listener for another; it goes on when it leaves that.
     @Test func saslIsRefusedWhereThereIsNone() throws {
-        let client = try TestBroker().client()
+        let test = try TestBroker()
+        let client = try test.client()
         for version in SaslHandshakeRequest.validVersions {
             var request = SaslHandshakeRequest()
             request.mechanism = "PLAIN"

@@ -76,7 +76,7 @@ let servedRequests: [Int16: any KafkaRequest.Type] = {
         ShareGroupHeartbeatRequest.self, AddPartitionsToTxnRequest.self, AddOffsetsToTxnRequest.self,
         EndTxnRequest.self, WriteTxnMarkersRequest.self, DescribeProducersRequest.self,
         DescribeTransactionsRequest.self, ListTransactionsRequest.self, TxnOffsetCommitRequest.self,
-        ConsumerGroupDescribeRequest.self,
+        ConsumerGroupDescribeRequest.self, UpdateFeaturesRequest.self,
     ]
     return Dictionary(uniqueKeysWithValues: types.map { ($0.apiKey, $0) })
 }()

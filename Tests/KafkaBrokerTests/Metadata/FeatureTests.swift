@@ -12,7 +12,7 @@ import Testing
 
     @Test func whatIsNotServedCannotBeSet() throws {
         let test = try TestBroker()
-        var client = try test.client()
+        let client = try test.client()
         for name in ["share.version", "streams.version", "kraft.version"] {
             let response = try client.send(Self.request([(name, 1, 1)]), version: 2)
             #expect(response.errorCode == .invalidUpdateVersion)
@@ -145,7 +145,7 @@ import Testing
     /// A downgrade to a higher level, once there is one.
     @Test(Self.areServed) func aDowngradeDoesNotGoUp() throws {
         let test = try TestBroker()
-        var client = try test.client()
+        let client = try test.client()
         #expect(try client.send(Self.request([("group.version", 0, 2)]), version: 1).errorCode == .none)
         #expect(
             try client.send(Self.request([("group.version", 1, 2)]), version: 1).errorCode == .invalidUpdateVersion)
@@ -153,5 +153,22 @@ import Testing
         for kind in Int8(1)...3 {
             #expect(try client.send(Self.request([("group.version", 0, kind)]), version: 1).errorCode == .none)
         }
+    }
+
+    /// group.version 0: the protocol of KIP-848 is off, and on again with 1.
+    @Test(Self.areServed) func groupVersionSwitchesTheConsumerProtocol() throws {
+        let test = try TestBroker()
+        let client = try test.client()
+        var heartbeat = ConsumerGroupHeartbeatRequest()
+        heartbeat.groupID = "g"
+        heartbeat.memberID = "m"
+        heartbeat.memberEpoch = 7
+        var describe = ConsumerGroupDescribeRequest()
+        describe.groupIDs = ["g"]
+        #expect(try client.send(Self.request([("group.version", 0, 2)]), version: 2).errorCode == .none)
+        #expect(try client.send(heartbeat, version: 1).errorCode == .unsupportedVersion)
+        #expect(try client.send(describe, version: 1).groups.map(\.errorCode) == [.unsupportedVersion])
+        #expect(try client.send(Self.request([("group.version", 1, 1)]), version: 2).errorCode == .none)
+        #expect(try client.send(describe, version: 1).groups.map(\.errorCode) != [.unsupportedVersion])
     }
 }
