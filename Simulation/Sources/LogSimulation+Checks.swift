@@ -47,6 +47,10 @@ extension LogSimulation {
             throw Disagreement(
                 "\(model.partition): high watermark \(found), not within \(model.highWatermark)...\(model.end)")
         }
+        // What was found to need a sync while it was looked at waits for the next tick.
+        if self.jobs.count == 0, !model.isImpaired, found < model.end {
+            try self.log(model).flushIfDue(now: self.disk.clock)
+        }
         if self.jobs.count == 0, !model.isImpaired, found < model.end {
             throw Disagreement("\(model.partition): high watermark \(found) before \(model.end), and nobody syncs")
         }

@@ -183,7 +183,8 @@ extension LogSimulation {
         let outcomes = self.outcomesByBase(model)
         model.replaceBatches(made)
         model.wasCleaned = true
-        for (base, outcome) in self.outcomesByBase(model) where base >= bases[0] && outcomes[base] != outcome {
+        for (base, outcome) in self.outcomesByBase(model)
+        where base >= max(bases[0], model.highestStart) && outcomes[base] != outcome {
             throw Disagreement("the batch at \(base) is \(outcome) after the cleaning")
         }
         model.segments = bases.map { PartitionModel.Segment(base: $0, first: model.index(atOrAfter: $0)) }

@@ -241,7 +241,11 @@ extension LogSimulation {
             }
             batches.append(match)
         }
-        guard entry.epoch == producer.epoch || entry.epoch == known?.epoch else {
+        // That of its last batch, which a snapshot may know though compaction took it.
+        guard
+            entry.epoch == producer.epoch || entry.epoch == known?.epoch
+                || entry.epoch == batches.last?.producerEpoch
+        else {
             throw Disagreement("producer \(id) has epoch \(entry.epoch) instead of \(producer.epoch)")
         }
         let isGone = (producer.batches.last?.last ?? -1) < max(model.firstBase, model.start)

@@ -240,7 +240,15 @@ package final class LogDirectory: Sendable {
 
     /// The nonce that the clean shutdown left, if Ottla did it. One that cannot be read is an error: it would pass for Kafka's.
     func cleanShutdownNonce() throws(IOError) -> String? {
-        guard let bytes = try FileSystem.contents(self.path + "/" + Self.cleanShutdown, limit: 4096) else { return nil }
+        let bytes: [UInt8]?
+        do throws(IOError) {
+            bytes = try FileSystem.contents(self.path + "/" + Self.cleanShutdown, limit: 4096)
+        } catch {
+            // Nobody's: neither we nor Kafka write so much.
+            if error.code == EFBIG { return "" }
+            throw error
+        }
+        guard let bytes else { return nil }
         let text = String(decoding: bytes, as: UTF8.self)
         guard let key = text.range(ofText: "\"ottla\":\"") else { return nil }
         return String(text[key...].prefix { $0 != "\"" })

@@ -102,7 +102,6 @@ extension PartitionLog {
             }
         }
         do throws(IOError) {
-            self.checkActiveIndexes()
             guard let (source, isIndexMissing) = try self.activeScrubSource() else { return }
             _ = try self.scrub(source, isIndexMissing: isIndexMissing, pace)
         } catch {

@@ -210,7 +210,8 @@ extension PartitionLog {
             case .upTo(let end):
                 read.slice = FileSlice(file: slice.file, position: slice.position, length: end - start)
                 read.end = .size
-                if let next = checks.nextOffset(at: end) {
+                // After an error that went by it may be that of an earlier look.
+                if let next = checks.nextOffset(at: end), next > read.firstOffset {
                     read.upperBound = min(read.upperBound, next)
                     self.remember(end, next, trust)
                 }

@@ -116,6 +116,9 @@
     @inlinable
     package mutating func readPresence() throws(DecodingError) -> Bool { try self.readInt8() >= 0 }
 
+    /// The same of a structure in a tagged field: a varint, 0 for one that is null.
+    package mutating func readTaggedPresence() throws(DecodingError) -> Bool { try self.readUnsignedVarint() > 0 }
+
     // MARK: Varints
 
     /// An unsigned varint of at most five bytes and 32 bits.

@@ -58,6 +58,9 @@
     /// The byte before a structure that may be null.
     @inlinable package mutating func writePresence(_ value: Bool) { self.writeInteger(value ? Int8(1) : -1) }
 
+    /// The same of a structure in a tagged field: a varint, 0 for one that is null.
+    package mutating func writeTaggedPresence(_ value: Bool) { self.writeInteger(value ? Int8(1) : 0) }
+
     /// Overwrites four bytes that have been written before.
     @inlinable
     package func patchInt32(_ value: Int32, at position: Int) {

@@ -38,7 +38,8 @@ extension SwiftPrinter {
             let name = self.elementName(field.element)
             guard field.isArray else {
                 let decode = "try \(name)(from: &reader, version: version)"
-                return nullable ? "try reader.readPresence() ? \(decode) : nil" : decode
+                let presence = field.tag == nil ? "readPresence" : "readTaggedPresence"
+                return nullable ? "try reader.\(presence)() ? \(decode) : nil" : decode
             }
             let size = self.model.minimumSize(
                 of: field.element, in: field.versions.intersection(structure.versions), flexible: flexible != "false")

@@ -33,7 +33,7 @@ extension SwiftPrinter {
             guard field.isArray else {
                 if !nullable { return ["\(value).encode(into: &writer, version: version)"] }
                 return [
-                    "writer.writePresence(\(value) != nil)",
+                    "writer.write\(field.tag == nil ? "" : "Tagged")Presence(\(value) != nil)",
                     "\(value)?.encode(into: &writer, version: version)",
                 ]
             }

@@ -40,7 +40,7 @@ package struct ConsumerGroupMemberMetadataValue: KafkaMessage {
             switch tag {
             case 0:
                 self.classicMemberMetadata =
-                    try reader.readPresence() ? try ClassicMemberMetadata(from: &reader, version: version) : nil
+                    try reader.readTaggedPresence() ? try ClassicMemberMetadata(from: &reader, version: version) : nil
             default:
                 try tags.keep(&reader, in: &self.unknownTaggedFields)
             }
@@ -61,7 +61,7 @@ package struct ConsumerGroupMemberMetadataValue: KafkaMessage {
         var tagged = TaggedFieldWriter(present: present, unknown: self.unknownTaggedFields, into: &writer)
         if present & (1 << 0) != 0 {
             tagged.write(0, into: &writer) { writer in
-                writer.writePresence(self.classicMemberMetadata != nil)
+                writer.writeTaggedPresence(self.classicMemberMetadata != nil)
                 self.classicMemberMetadata?.encode(into: &writer, version: version)
             }
         }

@@ -213,7 +213,8 @@ import Testing
         }
         #expect(try client.send(ListGroupsRequest(), version: 5).groups.count >= 10_000)
         try test.expectNormalWork("after")
-        #expect(residentBytes() - before < 256 << 20)
+        // Some kilobytes each; other tests run in the same process meanwhile, and some of them take 100 MB.
+        #expect(residentBytes() - before < 512 << 20)
         try test.restart()
         try test.expectNormalWork("restarted")
         var listed = try test.client().send(ListGroupsRequest(), version: 5)
