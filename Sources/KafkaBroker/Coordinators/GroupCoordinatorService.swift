@@ -10,26 +10,12 @@ import Synchronization
 ///
 /// Before the topic exists there is no coordinator; the first FindCoordinator makes the topic.
 package final class GroupCoordinatorService: Sendable {
-    private struct Active: Sendable {
-        var coordinator: GroupCoordinator
-        var topicID: KafkaUUID
-    }
-
     private let config: GroupCoordinatorConfig
-    private let replicaManager: ReplicaManager
     private let background: any BackgroundExecutor
-    private let eventLoop: any EventLoop
     private let logger: Logger
-    private let wake: @Sendable (Partition) -> Void
-    private let active = Mutex<Active?>(nil)
+    private let host: CoordinatorHost<GroupCoordinator>
     /// Topics and settings as the shards were told last.
     private let image = Mutex(GroupMetadataImage.empty)
-    private let tick = Mutex<RepeatedTask?>(nil)
-
-    /// How often timers are looked at. Sessions last seconds.
-    private static let tickMs: Int64 = 50
-    /// Read at once while loading.
-    private static let loadBufferBytes = 1 << 20
 
     /// - Parameters:
     ///   - eventLoop: on which the tick runs.
@@ -39,11 +25,11 @@ package final class GroupCoordinatorService: Sendable {
         eventLoop: any EventLoop, logger: Logger, wake: @escaping @Sendable (Partition) -> Void
     ) {
         self.config = config
-        self.replicaManager = replicaManager
         self.background = background
-        self.eventLoop = eventLoop
         self.logger = logger
-        self.wake = wake
+        self.host = CoordinatorHost(
+            topic: InternalTopics.consumerOffsets, replicaManager: replicaManager, background: background,
+            eventLoop: eventLoop, logger: logger, wake: wake)
     }
 
     // MARK: Requests
@@ -64,12 +50,7 @@ package final class GroupCoordinatorService: Sendable {
         _ request: GroupCoordinatorShard.Request,
         _ completion: @escaping @Sendable ([GroupCoordinatorShard.Reply]) -> Void
     ) {
-        guard let coordinator = self.coordinator else { return completion([]) }
-        let count = coordinator.runtime.partitionCount
-        let gather = Gather<GroupCoordinatorShard.Reply>(count, completion)
-        for index in 0..<count {
-            self.perform(request, coordinator, on: Int32(index)) { gather.set(index, $0) }
-        }
+        self.host.askAll(completion) { self.perform(request, $0, on: $1, $2) }
     }
 
     private func perform(
@@ -86,13 +67,9 @@ package final class GroupCoordinatorService: Sendable {
     }
 
     /// The partition of `__consumer_offsets` for a group; nil while there is no such topic.
-    package func partition(for groupID: String) -> Partition? {
-        guard let topic = self.replicaManager.table.topic(named: InternalTopics.consumerOffsets) else { return nil }
-        let count = self.coordinator?.runtime.partitionCount ?? topic.partitions.count
-        return topic.partition(GroupCoordinator.partition(for: groupID, of: count))
-    }
+    package func partition(for groupID: String) -> Partition? { self.host.partition(for: groupID) }
 
-    private var coordinator: GroupCoordinator? { self.active.withLock { $0?.coordinator } }
+    private var coordinator: GroupCoordinator? { self.host.coordinator }
 
     /// Ends a producer's transaction in a partition of `__consumer_offsets`; NONE once the marker is committed.
     func appendMarker(
@@ -107,48 +84,36 @@ package final class GroupCoordinatorService: Sendable {
     /// The topics of this broker have changed, or are there for the first time: takes up the partitions of
     /// `__consumer_offsets` that it leads. One call at a time, not on an event loop.
     package func follow() {
-        guard let topic = self.replicaManager.table.topic(named: InternalTopics.consumerOffsets),
-            !topic.partitions.isEmpty
-        else { return self.drop() }
-        if self.active.withLock({ $0?.topicID != topic.id }) {
-            self.drop()
-            let logger = self.logger
-            let lastNote = LastNote()
-            // Groups are spread by the number of partitions, which therefore stays what it is until a restart.
-            let note: @Sendable (String) -> Void = { note in
-                // On a full disk every commit says the same.
-                let text = "\(note)"
-                let now = wallClockMs()
-                let isNew = lastNote.withLock { last -> Bool in
-                    guard last.text != text || now &- last.toldMs >= 1000 else { return false }
-                    last = (text, now)
-                    return true
-                }
-                if isNew { logger.info("\(text)") }
+        self.host.follow(make: { self.makeCoordinator(partitions: $0) }, load: { self.load($0, into: $1) })
+    }
+
+    private func makeCoordinator(partitions: Int) -> GroupCoordinator {
+        let logger = self.logger
+        let lastNote = LastNote()
+        let note: @Sendable (String) -> Void = { note in
+            // On a full disk every commit says the same.
+            let text = "\(note)"
+            let now = wallClockMs()
+            let isNew = lastNote.withLock { last -> Bool in
+                guard last.text != text || now &- last.toldMs >= 1000 else { return false }
+                last = (text, now)
+                return true
             }
-            let results = WorkResults()
-            let background = self.background
-            let coordinator = GroupCoordinator(
-                config: self.config, partitions: topic.partitions.count, note: note,
-                carryOut: { work, partition, epoch in
-                    background.submit { results.take(work.run(), on: partition, epoch: epoch) }
-                })
-            results.coordinator.withLock { $0 = WeakCoordinator(coordinator) }
-            self.active.withLock { $0 = Active(coordinator: coordinator, topicID: topic.id) }
-            self.startTicking()
+            if isNew { logger.info("\(text)") }
         }
-        guard let coordinator = self.coordinator else { return }
-        for case let partition? in topic.partitions
-        where coordinator.runtime.beginLoading(partition.index, epoch: partition.leaderEpoch) {
-            self.background.submit { self.load(partition, into: coordinator) }
-        }
+        let results = WorkResults()
+        let background = self.background
+        let coordinator = GroupCoordinator(
+            config: self.config, partitions: partitions, note: note,
+            carryOut: { work, partition, epoch in
+                background.submit { results.take(work.run(), on: partition, epoch: epoch) }
+            })
+        results.coordinator.withLock { $0 = WeakCoordinator(coordinator) }
+        return coordinator
     }
 
     /// Partitions of `__consumer_offsets` are offline: their groups have no coordinator.
-    package func unload(_ partitions: [Int32]) {
-        guard let coordinator = self.coordinator else { return }
-        for partition in partitions { coordinator.runtime.unload(partition) }
-    }
+    package func unload(_ partitions: [Int32]) { self.host.unload(partitions) }
 
     /// Topics are gone, and with them the offsets that groups committed for them.
     package func topicsDeleted(_ topics: [GroupCoordinatorShard.DeletedTopic]) {
@@ -175,79 +140,35 @@ package final class GroupCoordinatorService: Sendable {
     }
 
     /// The high watermark of a partition of `__consumer_offsets` moved without an append of ours.
-    package func highWatermarkAdvanced(_ partition: Partition) {
-        self.coordinator?.runtime.highWatermarkAdvanced(
-            partition.index, to: partition.log.highWatermark, now: .current)
-    }
+    package func highWatermarkAdvanced(_ partition: Partition) { self.host.highWatermarkAdvanced(partition) }
 
     /// A partition of `__consumer_offsets` takes no records any more: what was not committed never will be, and who waits
     /// is sent to look for another coordinator.
-    package func storageFailed(_ partition: Partition) {
-        self.coordinator?.runtime.unload(partition.index)
-    }
+    package func storageFailed(_ partition: Partition) { self.host.unload([partition.index]) }
 
     /// The broker stops: whoever waits is sent to look for a coordinator.
-    package func stop() { self.drop() }
+    package func stop() { self.host.drop() }
 
     private func load(_ partition: Partition, into coordinator: GroupCoordinator) {
         let began = CoordinatorTime.current
         var loader = coordinator.makeLoader()
-        if let error = loader.load(partition.log, bufferBytes: Self.loadBufferBytes) {
-            self.logger.error(
-                "groups of \(partition.topic)-\(partition.index) cannot be loaded: \(error.name)")
-            coordinator.runtime.unload(partition.index)
-            return
+        if let error = loader.load(partition.log, bufferBytes: CoordinatorHost<GroupCoordinator>.loadBufferBytes) {
+            return self.host.cannotLoad("groups", of: partition, into: coordinator, error)
         }
-        for fault in loader.faults {
-            self.logger.error(
-                "\(partition.topic)-\(partition.index) at offset \(fault.offset): \(fault.description); left out")
-        }
-        if loader.faultCount > loader.faults.count {
-            self.logger.error("\(partition.topic)-\(partition.index): \(loader.faultCount) faults in all")
-        }
+        let shard = loader.shard
+        self.host.report(
+            loader, of: partition, since: began,
+            """
+            \(shard.groups.count + shard.consumerGroups.count + shard.otherGroups.count) groups and \
+            \(shard.offsets.count) offsets
+            """)
         let image = self.image.withLock { $0 }
-        let offsets = partition.log.snapshot
         let now = CoordinatorTime.current
-        if loader.recordCount > 0 {
-            let groups =
-                loader.shard.groups.count + loader.shard.consumerGroups.count + loader.shard.otherGroups.count
-            let count = loader.shard.offsets.count
-            let name = "\(partition.topic)-\(partition.index)"
-            let tookMs = now.monotonicMs - began.monotonicMs
-            self.logger.info("loaded \(groups) groups and \(count) offsets of \(name) in \(tookMs) ms")
-        }
-        coordinator.runtime.finishLoading(
-            partition.index, epoch: partition.leaderEpoch, shard: loader.shard.knowing(image),
-            log: PartitionCoordinatorLog(partition: partition, wake: self.wake), endOffset: offsets.logEndOffset,
-            highWatermark: offsets.highWatermark, now: now)
-        // It may have moved between the look and now, when nobody could be told.
-        self.highWatermarkAdvanced(partition)
+        self.host.finishLoading(shard.knowing(image), of: partition, into: coordinator, now: now)
         let latest = self.image.withLock { $0 }
         if latest.revision != image.revision {
             coordinator.perform(.metadataChanged(latest, .all), on: partition.index, now: now) { _ in }
         }
-    }
-
-    private func drop() {
-        self.tick.withLock { tick in
-            tick?.cancel()
-            tick = nil
-        }
-        let dropped = self.active.withLock { active in
-            defer { active = nil }
-            return active?.coordinator
-        }
-        guard let dropped else { return }
-        for partition in 0..<dropped.runtime.partitionCount { dropped.runtime.unload(Int32(partition)) }
-    }
-
-    private func startTicking() {
-        let task = self.eventLoop.scheduleRepeatedTask(
-            initialDelay: .milliseconds(Self.tickMs), delay: .milliseconds(Self.tickMs)
-        ) { [weak self] _ in
-            self?.coordinator?.advance(now: .current)
-        }
-        self.tick.withLock { $0 = task }
     }
 }
 

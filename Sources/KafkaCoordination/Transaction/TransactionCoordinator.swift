@@ -38,15 +38,6 @@ package final class TransactionCoordinator: Sendable {
         self.runtime.workDone(result, on: partition, epoch: epoch, now: now)
     }
 
-    package func finishLoading(
-        _ partition: Int32, epoch: Int32, shard: Shard, log: any CoordinatorLog, endOffset: Int64,
-        highWatermark: Int64, now: CoordinatorTime
-    ) {
-        self.runtime.finishLoading(
-            partition, epoch: epoch, shard: shard, log: log, endOffset: endOffset, highWatermark: highWatermark,
-            now: now)
-    }
-
     package func makeLoader() -> CoordinatorLoader<TransactionCoordinatorShard> {
         CoordinatorLoader(shard: TransactionCoordinatorShard(config: self.config))
     }

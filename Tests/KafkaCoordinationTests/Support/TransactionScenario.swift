@@ -82,7 +82,7 @@ final class TransactionScenario {
         _ = bytes.withUnsafeBytes { loader.replay($0, scratch: scratch) }
         for fault in loader.faults { world.print("fault at \(fault.offset): \(fault.description)") }
         box.now.withLock { $0 = self.now }
-        coordinator.finishLoading(
+        coordinator.runtime.finishLoading(
             0, epoch: self.epoch, shard: loader.shard, log: self.log, endOffset: self.log.endOffset,
             highWatermark: self.log.highWatermark, now: self.now)
         return coordinator
