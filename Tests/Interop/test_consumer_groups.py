@@ -33,13 +33,8 @@ CLASSIC = {
 CLIENTS = ["confluent-kafka", "java"]
 
 
-def caught_up(group: Group, produced: dict[int, int], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        seen = group.seen()
-        if all(len(seen[partition]) == count for partition, count in produced.items()):
-            break
-        time.sleep(0.1)
+def caught_up(group: Group, produced: dict[int, int]) -> None:
+    group.catch_up(produced, 20)
     time.sleep(0.5)  # for the last commits
 
 

@@ -48,12 +48,7 @@ def test_one_leaves_one_dies_one_joins(clients, topic, case):
         time.sleep(0.5)
 
         produced = source.stop()
-        end = time.monotonic() + 30
-        while time.monotonic() < end:
-            seen = group.seen()
-            if all(len(seen[partition]) == count for partition, count in produced.items()):
-                break
-            time.sleep(0.1)
+        group.catch_up(produced, 30)
         time.sleep(0.5)  # for the last commits
         for member in list(group.running):
             group.leave(member)

@@ -41,12 +41,7 @@ def test_one_is_paused(clients, topic, case):
         time.sleep(0.5)
 
         produced = source.stop()
-        end = time.monotonic() + 30
-        while time.monotonic() < end:
-            seen = group.seen()
-            if all(len(seen[partition]) == count for partition, count in produced.items()):
-                break
-            time.sleep(0.1)
+        group.catch_up(produced, 30)
         seen = group.seen()
         for partition, count in produced.items():
             assert seen[partition] == set(range(count)), f"partition {partition}: {count - len(seen[partition])} missed"

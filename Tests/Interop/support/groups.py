@@ -107,6 +107,15 @@ class Group:
                 found[int(words[2])].add(int(words[3]))
         return found
 
+    def catch_up(self, produced: dict[int, int], seconds: float) -> None:
+        """Waits until somebody has seen each record, or the time is over."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            seen = self.seen()
+            if all(len(seen[partition]) == count for partition, count in produced.items()):
+                return
+            time.sleep(0.1)
+
     def check(self, produced: dict[int, int]) -> None:
         """Nobody missed a record, and nobody got one whose offset had been committed before.
 

@@ -17,17 +17,15 @@ extension GroupScenario {
         request.generationID = Int32(try command.int("generation") ?? -1)
         var topicIDs: [String: KafkaUUID] = [:]
         for word in command.arguments.dropFirst() {
-            // topic-partition:offset
-            let parts = word.split(separator: ":").map(String.init)
-            let name = parts[0].split(separator: "-").map(String.init)
+            let (name, index, offset) = Self.topicPartitionOffset(word)
             var partition = TxnOffsetCommitRequest.Partition()
-            partition.partitionIndex = Int32(name[1]) ?? 0
-            partition.committedOffset = Int64(parts[1]) ?? 0
+            partition.partitionIndex = index
+            partition.committedOffset = offset
             partition.committedLeaderEpoch = Int32(try command.int("epoch") ?? -1)
             partition.committedMetadata = command.options["metadata"]
-            if request.topics.last?.name != name[0] {
+            if request.topics.last?.name != name {
                 var topic = TxnOffsetCommitRequest.Topic()
-                topic.name = name[0]
+                topic.name = name
                 topicIDs[topic.name] = self.topicID(command.options["id"])
                 request.topics.append(topic)
             }

@@ -361,6 +361,13 @@ final class GroupScenario {
         }
     }
 
+    /// What is committed: `topic-partition:offset`.
+    static func topicPartitionOffset(_ word: String) -> (topic: String, partition: Int32, offset: Int64) {
+        let parts = word.split(separator: ":").map(String.init)
+        let name = parts[0].split(separator: "-").map(String.init)
+        return (name[0], Int32(name[1]) ?? 0, Int64(parts[1]) ?? 0)
+    }
+
     private func commit(_ command: DataDriven.Command, _ group: String, _ client: String, _ version: Int16) throws {
         var request = OffsetCommitRequest()
         request.groupID = group
@@ -369,17 +376,15 @@ final class GroupScenario {
         request.generationIDOrMemberEpoch = Int32(try command.int("generation") ?? -1)
         request.retentionTimeMs = try command.int("retention") ?? -1
         for word in command.arguments.dropFirst() {
-            // topic-partition:offset
-            let parts = word.split(separator: ":").map(String.init)
-            let name = parts[0].split(separator: "-").map(String.init)
+            let (name, index, offset) = Self.topicPartitionOffset(word)
             var partition = OffsetCommitRequest.Partition()
-            partition.partitionIndex = Int32(name[1]) ?? 0
-            partition.committedOffset = Int64(parts[1]) ?? 0
+            partition.partitionIndex = index
+            partition.committedOffset = offset
             partition.committedLeaderEpoch = Int32(try command.int("epoch") ?? -1)
             partition.committedMetadata = command.options["metadata"]
-            if request.topics.last?.name != name[0] {
+            if request.topics.last?.name != name {
                 var topic = OffsetCommitRequest.Topic()
-                topic.name = name[0]
+                topic.name = name
                 topic.topicID = self.topicID(command.options["id"])
                 request.topics.append(topic)
             }
