@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Heartbeats of many members through sockets, beside a server that sends back what it gets; and how long a start takes
-that finds the offsets of very many groups.
+"""Heartbeats of many members through sockets, beside a server that sends back what it gets; how long a large group of
+KIP-848 needs when members leave and join; and how long a start takes that finds the offsets of very many groups.
 
   script/bench groups                    all of it
   script/bench groups heartbeats         10,000 connections; -c, -s, --rate: other numbers
+  script/bench groups rebalance          1,000 members on 1,000 partitions
   script/bench groups load-offsets       a million offsets of 100,000 groups
 """
 
@@ -31,10 +32,8 @@ class Bench:
         self.arguments = arguments
         self.folder = pathlib.Path(arguments.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.program = self.folder / "groups"
-        source = here / "groups.c"
-        if not self.program.exists() or self.program.stat().st_mtime < source.stat().st_mtime:
-            subprocess.run(["cc", "-O2", "-o", self.program, source, "-pthread"], check=True)
+        for name in ("groups", "rebalance"):
+            subprocess.run(["cc", "-O2", "-o", self.folder / name, here / f"{name}.c", "-pthread"], check=True)
 
     def broker(self, *settings: str, port: int | None = None, keep: bool = False) -> Server:
         port = port or 20000 + free_port() % 10000
@@ -46,12 +45,13 @@ class Bench:
 
     def echo(self) -> Server:
         port = 20000 + free_port() % 10000
-        return Server("echo", [str(self.program), "echo", str(port), str(os.cpu_count())], self.folder / "echo-data", port)
+        return Server("echo", [str(self.folder / "groups"), "echo", str(port), str(os.cpu_count())], self.folder / "echo-data", port)
 
-    def run(self, *words) -> dict:
-        done = subprocess.run([str(self.program), *map(str, words)], capture_output=True, text=True, timeout=600, check=False)
+    def run(self, *words, program: str = "groups") -> dict:
+        command = [str(self.folder / program), *map(str, words)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
         if not done.stdout.strip():
-            raise RuntimeError(done.stderr.strip() or f"groups {words[0]} ended with {done.returncode}")
+            raise RuntimeError(done.stderr.strip() or f"{program} {words[0]} ended with {done.returncode}")
         result = json.loads(done.stdout)
         if result.get("errors"):
             raise RuntimeError(f"{result['errors']} answers with errors")
@@ -80,13 +80,18 @@ class KeptServer(Server):
 
 def heartbeats(bench: Bench) -> bool:
     arguments = bench.arguments
+
+    def patient() -> Server:
+        # With Kafka's 50 most of so many connections at once wait for a second, until they try again.
+        return bench.broker("socket.listen.backlog.size=4096")
+
     print(f"| heartbeats, {arguments.connections:,} connections | ottla | echo | in echoes | a second | p99 ms |")
     print("| - | - | - | - | - | - |")
     ok = True
     for kind in arguments.kinds:
         results = {"echo": [], kind: []}
         for _ in range(arguments.repetitions):
-            for name, start in (("echo", bench.echo), (kind, bench.broker)):
+            for name, start in (("echo", bench.echo), (kind, patient)):
                 server = start()
                 try:
                     results[name].append(
@@ -105,6 +110,28 @@ def heartbeats(bench: Bench) -> bool:
         )
         ok = ok and mine <= 1.5 * least
     return ok
+
+
+# --------------------------------------------------------------------------------------------- rebalance
+
+
+def rebalance(bench: Bench) -> bool:
+    members, rounds = bench.arguments.group_size, bench.arguments.rounds
+    server = bench.broker()
+    try:
+        told = bench.run(server.port, members, members, rounds, program="rebalance")
+    finally:
+        server.stop()
+    limit = 2 * told["interval_s"] + 1
+    print(
+        f"{members:,} members on as many partitions, all there after {told['first_s']} s; {rounds} of them leave: owned "
+        f"again after {told['left_s'][0]} s (the slowest {told['left_s'][1]} s), and come back: {told['joined_s'][0]} s "
+        f"({told['joined_s'][1]} s); two heartbeat intervals and a second: {limit:.0f} s; taken from members that stay: "
+        f"{told['taken_by_leaving']} and {told['taken_by_joining']}; two owners at a time: {told['owned_twice']}"
+    )
+    # A member that comes takes over one partition of the member that has two.
+    is_least = told["taken_by_leaving"] == 0 and told["taken_by_joining"] <= rounds
+    return is_least and max(told["left_s"][1], told["joined_s"][1]) <= limit and told["owned_twice"] == 0
 
 
 # ------------------------------------------------------------------------------------------ load-offsets
@@ -160,12 +187,14 @@ def load_offsets(bench: Bench) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="script/bench groups", description=__doc__.split("\n\n")[0])
-    parser.add_argument("parts", nargs="*", help="heartbeats, load-offsets (both)")
+    parser.add_argument("parts", nargs="*", help="heartbeats, rebalance, load-offsets (all)")
     parser.add_argument("-c", "--connections", type=int, default=10_000)
     parser.add_argument("-s", "--seconds", type=float, default=5)
     parser.add_argument("-r", "--repetitions", type=int, default=3)
     parser.add_argument("--rate", type=float, default=0, help="heartbeats a second (as many as are answered)")
     parser.add_argument("--members", type=int, default=100, help="of a group")
+    parser.add_argument("--group-size", type=int, default=1000, help="members of the group that is rebalanced")
+    parser.add_argument("--rounds", type=int, default=10, help="in each a member leaves, and one comes")
     parser.add_argument("--groups", type=int, default=100_000, help="that have offsets")
     parser.add_argument("--kinds", nargs="+", default=["classic", "consumer"], help="classic, consumer")
     parser.add_argument("--override", action="append", default=[], help="KEY=VALUE for the broker")
@@ -173,7 +202,7 @@ def main() -> int:
     parser.add_argument("--folder", default=os.environ.get("OTTLA_BENCH_FOLDER", ".build/bench"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     bench = Bench(arguments)
-    parts = {"heartbeats": heartbeats, "load-offsets": load_offsets}
+    parts = {"heartbeats": heartbeats, "rebalance": rebalance, "load-offsets": load_offsets}
     return 0 if all([parts[name](bench) for name in arguments.parts or parts]) else 1
 
 
