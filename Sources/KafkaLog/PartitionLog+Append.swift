@@ -36,8 +36,10 @@ extension PartitionLog {
         return result
     }
 
-    /// Whether a disk that is slow has appends queued, so that `append` would have to wait for them.
-    package var isQueueing: Bool { self.state.withLock { $0.queued > 0 && $0.status == .open } }
+    /// Whether the disk is slow, or has appends queued: then `append` may have to wait, and no event loop should call it.
+    package var isSlow: Bool {
+        self.state.withLock { $0.status == .open && ($0.queued > 0 || $0.writer.isSlow()) }
+    }
 
     /// Waits until nothing is queued. Those who may not wait append to partitions for which nobody queues.
     private func appendBehindQueue(

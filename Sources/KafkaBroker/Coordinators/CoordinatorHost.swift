@@ -24,6 +24,7 @@ final class CoordinatorHost<Coordinator: InternalTopicCoordinator>: Sendable {
     private struct Active: Sendable {
         var coordinator: Coordinator
         var topicID: KafkaUUID
+        var logs: [PartitionLog?] = []
     }
 
     private let topic: String
@@ -34,6 +35,11 @@ final class CoordinatorHost<Coordinator: InternalTopicCoordinator>: Sendable {
     private let wake: @Sendable (Partition) -> Void
     private let active = Mutex<Active?>(nil)
     private let tick = Mutex<RepeatedTask?>(nil)
+    /// Where shards work whose disk is slow, so that no event loop waits for it. Not the folder's own writer: an append
+    /// waits for what that one has queued.
+    let aside = BackgroundThreads(threads: 1)
+    /// Timers are looked at there.
+    private let ticksAside = Atomic<Bool>(false)
 
     /// How often timers are looked at. Sessions last seconds.
     private static var tickMs: Int64 { 50 }
@@ -59,6 +65,29 @@ final class CoordinatorHost<Coordinator: InternalTopicCoordinator>: Sendable {
     /// Nil while there is no such topic.
     var coordinator: Coordinator? { self.active.withLock { $0?.coordinator } }
 
+    /// The coordinator, and the thread on which to ask the shard of the partition that `choose` gives; nil: the caller's.
+    func coordinator(
+        choosing choose: (Coordinator) -> Int32
+    ) -> (coordinator: Coordinator, partition: Int32, aside: BackgroundThreads?)? {
+        let found = self.active.withLock { active in
+            active.map { active in
+                let partition = choose(active.coordinator)
+                let log = active.logs.indices.contains(Int(partition)) ? active.logs[Int(partition)] : nil
+                return (coordinator: active.coordinator, partition: partition, log: log)
+            }
+        }
+        guard let found else { return nil }
+        return (found.coordinator, found.partition, found.log?.isSlow ?? false ? self.aside : nil)
+    }
+
+    /// Does something with a shard: here, or on the thread for those whose disk is slow. False: there is no coordinator.
+    @discardableResult
+    func run(on partition: Int32, _ job: @escaping @Sendable (Coordinator) -> Void) -> Bool {
+        guard let (coordinator, _, aside) = self.coordinator(choosing: { _ in partition }) else { return false }
+        if let aside { aside.submit { job(coordinator) } } else { job(coordinator) }
+        return true
+    }
+
     /// The partition in which what has this name lives; nil while there is no such topic.
     func partition(for name: String) -> Partition? {
         guard let topic = self.replicaManager.table.topic(named: self.topic) else { return nil }
@@ -70,12 +99,16 @@ final class CoordinatorHost<Coordinator: InternalTopicCoordinator>: Sendable {
     /// - Parameter ask: called for each partition.
     func askAll<Reply: Sendable>(
         _ completion: @escaping @Sendable ([Reply]) -> Void,
-        _ ask: (Coordinator, _ partition: Int32, _ respond: @escaping @Sendable (Reply) -> Void) -> Void
+        _ ask:
+            @escaping @Sendable (Coordinator, _ partition: Int32, _ respond: @escaping @Sendable (Reply) -> Void) ->
+            Void
     ) {
         guard let coordinator = self.coordinator else { return completion([]) }
         let count = coordinator.runtime.partitionCount
         let gather = Gather<Reply>(count, completion)
-        for index in 0..<count { ask(coordinator, Int32(index)) { gather.set(index, $0) } }
+        for index in 0..<count {
+            self.run(on: Int32(index)) { ask($0, Int32(index)) { gather.set(index, $0) } }
+        }
     }
 
     // MARK: The broker's changes
@@ -97,6 +130,8 @@ final class CoordinatorHost<Coordinator: InternalTopicCoordinator>: Sendable {
             self.active.withLock { $0 = Active(coordinator: coordinator, topicID: topic.id) }
             self.startTicking()
         }
+        let logs = topic.partitions.map { $0?.log }
+        self.active.withLock { $0?.logs = logs }
         guard let coordinator = self.coordinator else { return }
         for case let partition? in topic.partitions
         where coordinator.runtime.beginLoading(partition.index, epoch: partition.leaderEpoch) {
@@ -128,6 +163,12 @@ final class CoordinatorHost<Coordinator: InternalTopicCoordinator>: Sendable {
         }
         guard let dropped else { return }
         for partition in 0..<dropped.runtime.partitionCount { dropped.runtime.unload(Int32(partition)) }
+    }
+
+    /// The broker stops. What was begun for a slow disk is waited for.
+    func stop() {
+        self.drop()
+        self.aside.stop()
     }
 
     // MARK: Loading
@@ -176,8 +217,21 @@ final class CoordinatorHost<Coordinator: InternalTopicCoordinator>: Sendable {
         let task = self.eventLoop.scheduleRepeatedTask(
             initialDelay: .milliseconds(Self.tickMs), delay: .milliseconds(Self.tickMs)
         ) { [weak self] _ in
-            self?.coordinator?.advance(now: .current)
+            self?.advance()
         }
         self.tick.withLock { $0 = task }
+    }
+
+    private func advance() {
+        let found = self.active.withLock { active in active.map { ($0.coordinator, $0.logs) } }
+        guard let (coordinator, logs) = found else { return }
+        guard coordinator.runtime.nextDeadline ?? .max <= CoordinatorTime.current.monotonicMs else { return }
+        // Most of the time all partitions are in one folder, and what is due is in one of them.
+        guard logs.contains(where: { $0?.isSlow ?? false }) else { return coordinator.advance(now: .current) }
+        guard !self.ticksAside.exchange(true, ordering: .acquiringAndReleasing) else { return }
+        self.aside.submit { [weak self] in
+            coordinator.advance(now: .current)
+            self?.ticksAside.store(false, ordering: .releasing)
+        }
     }
 }

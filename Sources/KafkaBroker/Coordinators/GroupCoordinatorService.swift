@@ -13,7 +13,7 @@ package final class GroupCoordinatorService: Sendable {
     private let config: GroupCoordinatorConfig
     private let background: any BackgroundExecutor
     private let logger: Logger
-    private let host: CoordinatorHost<GroupCoordinator>
+    let host: CoordinatorHost<GroupCoordinator>
     /// Topics and settings as the shards were told last.
     private let image = Mutex(GroupMetadataImage.empty)
 
@@ -39,10 +39,12 @@ package final class GroupCoordinatorService: Sendable {
         _ request: GroupCoordinatorShard.Request, for groupID: String,
         respond: @escaping GroupCoordinator.Respond
     ) {
-        guard let coordinator = self.coordinator else {
-            return respond(GroupCoordinatorShard.failure(of: request, .notCoordinator))
+        guard let (coordinator, partition, aside) = self.host.coordinator(choosing: { $0.partition(for: groupID) })
+        else { return respond(GroupCoordinatorShard.failure(of: request, .notCoordinator)) }
+        if let aside {
+            return aside.submit { Self.perform(request, coordinator, on: partition, respond) }
         }
-        self.perform(request, coordinator, on: coordinator.partition(for: groupID), respond)
+        Self.perform(request, coordinator, on: partition, respond)
     }
 
     /// Asks every shard.
@@ -50,10 +52,10 @@ package final class GroupCoordinatorService: Sendable {
         _ request: GroupCoordinatorShard.Request,
         _ completion: @escaping @Sendable ([GroupCoordinatorShard.Reply]) -> Void
     ) {
-        self.host.askAll(completion) { self.perform(request, $0, on: $1, $2) }
+        self.host.askAll(completion) { Self.perform(request, $0, on: $1, $2) }
     }
 
-    private func perform(
+    private static func perform(
         _ request: GroupCoordinatorShard.Request, _ coordinator: GroupCoordinator, on partition: Int32,
         _ respond: @escaping GroupCoordinator.Respond
     ) {
@@ -75,8 +77,10 @@ package final class GroupCoordinatorService: Sendable {
     func appendMarker(
         _ marker: CoordinatorMarker, to partition: Int32, respond: @escaping @Sendable (ErrorCode) -> Void
     ) {
-        guard let coordinator = self.coordinator else { return respond(.notCoordinator) }
-        coordinator.runtime.appendMarker(marker, on: partition, now: .current, respond: respond)
+        let isThere = self.host.run(on: partition) {
+            $0.runtime.appendMarker(marker, on: partition, now: .current, respond: respond)
+        }
+        if !isThere { respond(.notCoordinator) }
     }
 
     // MARK: The broker's changes
@@ -147,7 +151,7 @@ package final class GroupCoordinatorService: Sendable {
     package func storageFailed(_ partition: Partition) { self.host.unload([partition.index]) }
 
     /// The broker stops: whoever waits is sent to look for a coordinator.
-    package func stop() { self.host.drop() }
+    package func stop() { self.host.stop() }
 
     private func load(_ partition: Partition, into coordinator: GroupCoordinator) {
         let began = CoordinatorTime.current

@@ -13,7 +13,7 @@ package final class TransactionCoordinatorService: Sendable {
     private let config: TransactionCoordinatorConfig
     private let producerIDs: ProducerIDManager
     private let logger: Logger
-    private let host: CoordinatorHost<TransactionCoordinator>
+    let host: CoordinatorHost<TransactionCoordinator>
     let markers: TransactionMarkerWriter
     /// The level of the feature `transaction.version`, where it is not the config's.
     private let transactionVersion = Mutex<Int16?>(nil)
@@ -43,11 +43,14 @@ package final class TransactionCoordinatorService: Sendable {
         _ request: TransactionCoordinatorShard.Request, for transactionalID: String,
         respond: @escaping TransactionCoordinator.Respond
     ) {
-        guard let coordinator = self.coordinator else {
-            return respond(TransactionCoordinatorShard.failure(of: request, .notCoordinator))
+        guard
+            let (coordinator, partition, aside) = self.host.coordinator(
+                choosing: { $0.partition(for: transactionalID) })
+        else { return respond(TransactionCoordinatorShard.failure(of: request, .notCoordinator)) }
+        if let aside {
+            return aside.submit { coordinator.perform(request, on: partition, now: .current, respond: respond) }
         }
-        coordinator.perform(
-            request, on: coordinator.partition(for: transactionalID), now: .current, respond: respond)
+        coordinator.perform(request, on: partition, now: .current, respond: respond)
     }
 
     /// Asks every shard; none while there is no topic.
@@ -109,7 +112,7 @@ package final class TransactionCoordinatorService: Sendable {
     }
 
     /// The broker stops: whoever waits is sent to look for a coordinator.
-    package func stop() { self.host.drop() }
+    package func stop() { self.host.stop() }
 
     // MARK: Work of the shards
 
@@ -118,7 +121,9 @@ package final class TransactionCoordinatorService: Sendable {
         case .allocateProducerID(let ticket):
             self.producerIDs.next { result in
                 let result = result.mapError(\.code)
-                self.coordinator?.workDone(.producerID(ticket, result), on: partition, epoch: epoch, now: .current)
+                self.host.run(on: partition) {
+                    $0.workDone(.producerID(ticket, result), on: partition, epoch: epoch, now: .current)
+                }
             }
         case .writeMarkers(let markers):
             let marker = TransactionMarkerWriter.Marker(
@@ -127,7 +132,9 @@ package final class TransactionCoordinatorService: Sendable {
             self.markers.write(marker, to: markers.partitions) { failures in
                 let outcome = TransactionMarkersOutcome(
                     transactionalID: markers.transactionalID, producer: markers.producer, failures: failures)
-                self.coordinator?.workDone(.markersWritten(outcome), on: partition, epoch: epoch, now: .current)
+                self.host.run(on: partition) {
+                    $0.workDone(.markersWritten(outcome), on: partition, epoch: epoch, now: .current)
+                }
             }
         }
     }

@@ -111,7 +111,7 @@ package final class TransactionMarkerWriter: Sendable {
             }
         }
         // A disk that is slow is not waited for on an event loop.
-        if partition.log.isQueueing {
+        if partition.log.isSlow {
             let bytes = batch
             return self.background.submit {
                 var bytes = bytes

@@ -21,7 +21,8 @@ package struct QueuedAppend: Sendable {
 // decided when it is written, in the order of arrival. The lock is not held during the write, so that readers are not held
 // up either; no other append comes between, since those queue as long as there is one in the queue.
 //
-// Coordinators append to their own partitions directly, under their shard's lock, and these are never queued.
+// Coordinators append to their own partitions directly, under their shard's lock, and these are never queued: while
+// `isSlow` says so they are asked on a thread of their own.
 extension PartitionLog {
     /// As `append` by a client, except that it may be queued.
     /// - Parameter waiter: asked for when it is; nil: nobody is told.
