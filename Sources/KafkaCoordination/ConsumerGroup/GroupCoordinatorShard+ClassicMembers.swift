@@ -177,7 +177,8 @@ extension GroupCoordinatorShard {
             let memberID =
                 identity.memberID.isEmpty
                 ? identity.groupInstanceID.flatMap { group.staticMembers[$0] } ?? "" : identity.memberID
-            switch Self.classicMember(memberID, identity.groupInstanceID, nil, of: group) {
+            // Members of the consumer protocol go this way only when an administrator removes them.
+            switch Self.member(memberID, identity.groupInstanceID, of: group) {
             case .failure(let refusal): response.errorCode = refusal.error
             case .success(let member):
                 response.memberID = member.memberID
@@ -195,21 +196,25 @@ extension GroupCoordinatorShard {
     static func classicMember(
         _ memberID: String, _ instanceID: String?, _ generation: Int32?, of group: ConsumerGroup
     ) -> Result<ConsumerGroupMember, GroupRefusal> {
-        let found: ConsumerGroupMember?
-        if let instanceID {
-            found = group.staticMember(instanceID)
-            if let found, found.memberID != memberID {
-                return .failure(.fenced(instanceID, memberID, by: found.memberID))
-            }
-        } else {
-            found = group.members[memberID]
-        }
-        guard let member = found, member.usesClassicProtocol else {
-            return .failure(.noMember(memberID, group.groupID))
-        }
+        let found = self.member(memberID, instanceID, of: group)
+        guard case .success(let member) = found else { return found }
+        guard member.usesClassicProtocol else { return .failure(.noMember(memberID, group.groupID)) }
         if let generation, generation != member.epoch {
             return .failure(GroupRefusal(.illegalGeneration, "The generation is not the member's epoch."))
         }
+        return .success(member)
+    }
+
+    private static func member(
+        _ memberID: String, _ instanceID: String?, of group: ConsumerGroup
+    ) -> Result<ConsumerGroupMember, GroupRefusal> {
+        guard let instanceID else {
+            return group.members[memberID].map { .success($0) } ?? .failure(.noMember(memberID, group.groupID))
+        }
+        guard let member = group.staticMember(instanceID) else {
+            return .failure(.noMember(memberID, group.groupID))
+        }
+        if member.memberID != memberID { return .failure(.fenced(instanceID, memberID, by: member.memberID)) }
         return .success(member)
     }
 

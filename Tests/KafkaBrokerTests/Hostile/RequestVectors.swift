@@ -76,7 +76,8 @@ let servedRequests: [Int16: any KafkaRequest.Type] = {
         ShareGroupHeartbeatRequest.self, AddPartitionsToTxnRequest.self, AddOffsetsToTxnRequest.self,
         EndTxnRequest.self, WriteTxnMarkersRequest.self, DescribeProducersRequest.self,
         DescribeTransactionsRequest.self, ListTransactionsRequest.self, TxnOffsetCommitRequest.self,
-        ConsumerGroupDescribeRequest.self, UpdateFeaturesRequest.self,
+        ConsumerGroupDescribeRequest.self, UpdateFeaturesRequest.self, ElectLeadersRequest.self,
+        AlterPartitionReassignmentsRequest.self, ListPartitionReassignmentsRequest.self, DescribeQuorumRequest.self,
     ]
     return Dictionary(uniqueKeysWithValues: types.map { ($0.apiKey, $0) })
 }()
