@@ -222,6 +222,7 @@ extension TransportLimits {
         self.maxConnections = config.maxConnections
         self.maxConnectionsPerIP = config.maxConnectionsPerIP
         self.maxConnectionsPerIPOverrides = config.maxConnectionsPerIPOverrides
+        self.maxConnectionCreationRate = config.maxConnectionCreationRate
         self.connectionsMaxIdleMs = config.connectionsMaxIdleMs
         self.socketSendBufferBytes = config.socketSendBufferBytes
         self.socketReceiveBufferBytes = config.socketReceiveBufferBytes

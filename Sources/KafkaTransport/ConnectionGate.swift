@@ -16,10 +16,12 @@ final class ConnectionGate: Sendable {
         var maxConnections: Int
         var maxPerIP: Int
         var overrides: [IPKey: Int] = [:]
+        var rate: ConnectionRate
 
         init(_ limits: TransportLimits) {
             maxConnections = limits.maxConnections
             maxPerIP = limits.maxConnectionsPerIP
+            rate = ConnectionRate(perSecond: limits.maxConnectionCreationRate)
             for (text, limit) in limits.maxConnectionsPerIPOverrides {
                 if let key = IPKey(text) { overrides[key] = limit }
             }
@@ -38,8 +40,13 @@ final class ConnectionGate: Sendable {
             state.maxConnections = new.maxConnections
             state.maxPerIP = new.maxPerIP
             state.overrides = new.overrides
+            state.rate.perSecond = new.rate.perSecond
         }
     }
+
+    /// One more was accepted.
+    /// - Returns: for how long, ns, no other must be.
+    func accepted(now: UInt64) -> UInt64 { state.withLock { $0.rate.accepted(now: now) } }
 
     var count: Int { state.withLock { $0.total } }
 
@@ -69,6 +76,27 @@ final class ConnectionGate: Sendable {
             guard let key = admission.ip, let open = state.byIP[key] else { return }
             state.byIP[key] = open > 1 ? open - 1 : nil
         }
+    }
+}
+
+/// How many connections may be made in a second; so many at once.
+struct ConnectionRate: Sendable {
+    /// 0 is taken for 1: one that is never accepted helps nobody.
+    var perSecond: Int
+    /// When, with a steady stream, the next one would come.
+    private var nextAt: UInt64 = 0
+    private static let second: UInt64 = 1_000_000_000
+
+    init(perSecond: Int) { self.perSecond = perSecond }
+
+    /// - Parameter now: of a clock that does not go back, ns.
+    /// - Returns: how long, ns, the next has to wait.
+    mutating func accepted(now: UInt64) -> UInt64 {
+        let interval = Self.second / UInt64(max(1, min(perSecond, Int(Self.second))))
+        // Some may come at once in spite of a pause; they are counted, but not for ever.
+        nextAt = min(max(nextAt, now), now &+ 10 &* Self.second) &+ interval
+        let due = nextAt &+ interval
+        return due > now &+ Self.second ? due &- now &- Self.second : 0
     }
 }
 

@@ -91,7 +91,7 @@ package final class KafkaServer: Sendable {
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .serverChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(AcceptErrorHandler(log: log))
+                    try channel.pipeline.syncOperations.addHandler(AcceptHandler(gate: gate, log: log))
                 }
             }
             .childChannelInitializer { channel in
@@ -144,21 +144,39 @@ package final class KafkaServer: Sendable {
     }
 }
 
-/// Where accepting fails (no descriptors left), says so and tries again a little later. NIO's AcceptBackoffHandler does
-/// not do: the socket stays registered, and the loop would spin.
-private final class AcceptErrorHandler: ChannelInboundHandler, Sendable {
+/// Makes pauses in accepting: where connections come faster than they may, and where accepting fails (no descriptors
+/// left). NIO's AcceptBackoffHandler does not do for that: the socket stays registered, and the loop would spin.
+/// Touched on its channel's loop only.
+private final class AcceptHandler: ChannelInboundHandler, @unchecked Sendable {
     typealias InboundIn = any Channel
-    private static let pause = TimeAmount.milliseconds(200)
+    private static let pauseAfterError = TimeAmount.milliseconds(200)
+    private let gate: ConnectionGate
     private let log: TransportLog
+    /// Several connections are accepted in one go: the longest of their pauses counts.
+    private var pauses = 0
 
-    init(log: TransportLog) { self.log = log }
+    init(gate: ConnectionGate, log: TransportLog) {
+        self.gate = gate
+        self.log = log
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        let wait = gate.accepted(now: Clock.monotonic())
+        context.fireChannelRead(data)
+        if wait > 0 { pause(context.channel, .nanoseconds(Int64(clamping: wait))) }
+    }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         log.line(.accept, now: Clock.monotonic(), "accepting a connection failed: \(error)")
-        let channel = context.channel
+        pause(context.channel, Self.pauseAfterError)
+    }
+
+    private func pause(_ channel: any Channel, _ time: TimeAmount) {
         try? channel.syncOptions?.setOption(.autoRead, value: false)
-        channel.eventLoop.scheduleTask(in: Self.pause) {
-            try? channel.syncOptions?.setOption(.autoRead, value: true)
+        pauses += 1
+        channel.eventLoop.scheduleTask(in: time) { [self] in
+            pauses -= 1
+            if pauses == 0 { try? channel.syncOptions?.setOption(.autoRead, value: true) }
         }
     }
 }

@@ -8,6 +8,8 @@ package struct TransportLimits: Sendable {
     package var maxConnectionsPerIP = Int.max
     /// `max.connections.per.ip.overrides`: IP address in text form → limit. What is no address is ignored.
     package var maxConnectionsPerIPOverrides: [String: Int] = [:]
+    /// `max.connection.creation.rate`: connections a second, over all listeners. Others wait to be accepted.
+    package var maxConnectionCreationRate = Int.max
     /// `connections.max.idle.ms`: a connection without a byte and without a request in work is closed after it.
     /// 0 or less: never.
     package var connectionsMaxIdleMs: Int64 = 600_000

@@ -18,7 +18,7 @@ from support import wire
 ROUNDS = int(os.environ.get("OTTLA_CRASH_ROUNDS", 25))
 SEED = int(os.environ.get("OTTLA_CRASH_SEED", random.randrange(1 << 32)))
 # What is acknowledged is looked for each time; a topic is read from its beginning after so many rounds.
-WHOLE_EVERY = 50
+WHOLE_EVERY = 100
 PARTITIONS = 3
 KEYS = 300
 VALUE = struct.Struct(">iq")  # the producer, its number among its own
@@ -124,7 +124,7 @@ class Producers:
                 except BufferError:
                     break
                 count += 1
-            producer.poll(0.02)
+            producer.poll(0.05)
         producer.flush(60)
 
     def stop(self):
@@ -167,12 +167,15 @@ class Checker:
         )
         waiting = {key for key in promised if begin[key] < ends[key]}
         consumer.assign([TopicPartition(*key, begin[key]) for key in waiting])
+        # Late in a long run the whole of it is some gigabytes.
         deadline = time.monotonic() + 120
         try:
             while waiting:
                 assert time.monotonic() < deadline, f"cannot be read to the end: {waiting}"
                 for message in consumer.consume(1000, 0.2):
                     key = (message.topic(), message.partition())
+                    if key in waiting and not message.error():
+                        deadline = time.monotonic() + 120
                     if message.error():
                         assert message.error().name() == "_PARTITION_EOF", message.error()
                         waiting.discard(key)

@@ -226,4 +226,36 @@ struct LimitTests {
         guard code == 0, address.sin_family == sa_family_t(AF_INET) else { return nil }
         return Int(UInt16(bigEndian: address.sin_port))
     }
+
+    @Test func connectionsASecond() {
+        let second: UInt64 = 1_000_000_000
+        var rate = ConnectionRate(perSecond: 10)
+        // Ten at once, then one each tenth of a second.
+        #expect((0..<9).map { _ in rate.accepted(now: 5 * second) } == Array(repeating: 0, count: 9))
+        #expect(rate.accepted(now: 5 * second) == second / 10)
+        #expect(rate.accepted(now: 5 * second + second / 10) == second / 10)
+        // Who comes all the same waits longer, but not for ever.
+        for _ in 0..<1000 { _ = rate.accepted(now: 6 * second) }
+        #expect(rate.accepted(now: 6 * second) <= 10 * second)
+        #expect(rate.accepted(now: 30 * second) == 0)
+        rate.perSecond = .max
+        #expect((0..<1000).allSatisfy { _ in rate.accepted(now: 31 * second) == 0 })
+        rate.perSecond = 0
+        #expect(rate.accepted(now: 40 * second) == second)
+    }
+
+    /// They are not refused, and the broker goes on with those that it has.
+    @Test func connectionsThatComeTooFastWait() throws {
+        var limits = TransportLimits()
+        limits.maxConnectionCreationRate = 10
+        let server = try TestServer(limits: limits)
+        defer { server.stop() }
+        let began = Clock.monotonic()
+        let clients = try (0..<24).map { _ in try TestClient(port: server.port) }
+        #expect(eventually { server.server.connectionCount == clients.count })
+        // Ten at once, and a few more in one go of the loop.
+        #expect(Clock.monotonic() - began >= 700_000_000)
+        clients[23].send(frame([1]))
+        #expect(clients[23].receiveFrame() == [1])
+    }
 }

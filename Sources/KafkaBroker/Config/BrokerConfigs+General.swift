@@ -120,7 +120,9 @@ extension BrokerConfigs {
         ConfigDefinition(
             "max.connections.per.ip.overrides", .string, "", .any, .clusterWide,
             doc: "Other limits for given addresses: address:number, several with commas."),
-        ConfigDefinition("max.connection.creation.rate", .int, "2147483647", .atLeast(0), .clusterWide),
+        ConfigDefinition(
+            "max.connection.creation.rate", .int, "2147483647", .atLeast(0), .clusterWide,
+            doc: "So many connections are accepted in a second; others wait."),
         ConfigDefinition(
             "connections.max.idle.ms", .long, "600000",
             doc: "A connection without a request for so long is closed."),
