@@ -30,14 +30,16 @@ let package = Package(
         .target(
             name: "KafkaCoordination", dependencies: ["KafkaPrimitives", "KafkaMessages", "KafkaRecords"],
             swiftSettings: settings),
+        .target(
+            name: "SimulationShared", dependencies: ["COttla"], path: "Simulation/Shared", swiftSettings: settings),
         .executableTarget(
             name: "ottla-simulate-coordinators",
             dependencies: [
-                "KafkaPrimitives", "KafkaMessages", "KafkaRecords", "KafkaCoordination", "KafkaLog", "COttla",
+                "KafkaPrimitives", "KafkaMessages", "KafkaRecords", "KafkaCoordination", "KafkaLog", "SimulationShared",
             ],
             path: "Simulation/Coordinators", swiftSettings: settings),
         .executableTarget(
-            name: "ottla-simulate", dependencies: ["KafkaPrimitives", "KafkaRecords", "KafkaLog", "COttla"],
+            name: "ottla-simulate", dependencies: ["KafkaPrimitives", "KafkaRecords", "KafkaLog", "SimulationShared"],
             path: "Simulation/Sources", swiftSettings: settings),
     ]
 )

@@ -5,15 +5,21 @@ import KafkaPrimitives
 
 /// A consumer with the classic protocol: joins, is told its partitions, reads on from the committed offsets, and commits.
 /// It may leave, die without a word, or stop for a while and go on as if nothing had happened.
-final class ClassicMember {
+final class ClassicMember: @unchecked Sendable {
     enum State { case joining, syncing, fetching, stable, paused, gone }
 
-    static let partitions: Int32 = 4
     static let sessionTimeoutMs: Int32 = 6000
 
     let group: String
     let name: String
     let instanceID: String?
+    /// What the group reads.
+    let topic: String
+    let partitions: Int32
+    /// What a member does between two heartbeats, in the place of committing where it has read to; it ends by `goOn`,
+    /// `readOn` or `failed`.
+    var work: ((ClassicMember) throws -> Void)?
+    private let process: SimulatedProcess
     private let world: World
     private let broker: SimulatedBroker
     private let ledger: Ledger
@@ -22,13 +28,19 @@ final class ClassicMember {
     private(set) var memberID = ""
     private(set) var generation: Int32 = -1
     private(set) var owned: [Int32] = []
-    private var positions: [Int32: Int64] = [:]
+    var positions: [Int32: Int64] = [:]
     /// When it last committed with success.
-    private(set) var lastCommit: Int64 = -1
+    var lastCommit: Int64 = -1
     private var beat = 0
 
-    init(_ world: World, _ broker: SimulatedBroker, _ ledger: Ledger, group: String, name: String, instanceID: String?)
-    {
+    init(
+        _ process: SimulatedProcess, _ broker: SimulatedBroker, _ ledger: Ledger, group: String, name: String,
+        instanceID: String?, topic: String, partitions: Int32
+    ) {
+        let world = process.world
+        self.process = process
+        self.topic = topic
+        self.partitions = partitions
         self.world = world
         self.broker = broker
         self.ledger = ledger
@@ -50,20 +62,24 @@ final class ClassicMember {
             { respond in
                 broker.perform(request, for: group) { reply in
                     // When it leaves the broker: answers of two members may arrive in another order.
-                    if case .joinGroup(let response) = reply, response.errorCode == .none, let instanceID {
+                    if case .joinGroup(let response) = reply, response.errorCode == .none, let instanceID,
+                        !broker.disk.isStopped
+                    {
                         ledger.joined(group, instance: instanceID, member: response.memberID)
                     }
                     respond(reply)
                 }
             },
             answer: { reply in
-                if self.state == .gone || self.state == .paused { return }
-                try answer(reply)
+                try self.process.run {
+                    if self.state == .gone || self.state == .paused { return }
+                    try answer(reply)
+                }
             })
     }
 
     private func again(_ action: @escaping () -> Void) {
-        self.world.after(Int64(50 + self.world.random.below(200))) {
+        self.process.after(Int64(50 + self.world.random.below(200))) {
             if self.state != .gone && self.state != .paused { action() }
         }
     }
@@ -115,7 +131,7 @@ final class ClassicMember {
             request.assignments = members.enumerated().map { index, member in
                 var assignment = SyncGroupRequest.Assignment()
                 assignment.memberID = member
-                assignment.assignment = (0..<UInt8(Self.partitions)).filter { Int($0) % members.count == index }
+                assignment.assignment = (0..<UInt8(self.partitions)).filter { Int($0) % members.count == index }
                 return assignment
             }
         }
@@ -125,11 +141,11 @@ final class ClassicMember {
             guard response.errorCode == .none else { return self.failed(response.errorCode) }
             self.owned = response.assignment.map(Int32.init)
             try self.ledger.assigned(self.group, self.generation, self.instanceID ?? self.memberID, self.owned)
-            self.fetch()
+            self.readOn()
         }
     }
 
-    private func failed(_ error: ErrorCode) {
+    func failed(_ error: ErrorCode) {
         switch error {
         case .unknownMemberID, .illegalGeneration:
             if error == .unknownMemberID { self.memberID = "" }
@@ -144,19 +160,23 @@ final class ClassicMember {
 
     // MARK: Reading and committing
 
-    private func fetch() {
+    /// From what is committed.
+    func readOn() {
         self.state = .fetching
         var request = OffsetFetchRequest.Group()
         request.groupID = self.group
         var topic = OffsetFetchRequest.Topics()
-        topic.name = "orders"
+        topic.name = self.topic
         topic.partitionIndexes = self.owned
         request.topics = [topic]
         let floors = self.owned.map { self.ledger.acknowledged(self.group, $0) }
         let owned = self.owned
         self.send(.offsetFetch(request, requireStable: true)) { reply in
             guard case .offsetFetch(let response) = reply, response.errorCode == .none else {
-                return self.again(self.fetch)
+                return self.again(self.readOn)
+            }
+            if response.topics.contains(where: { $0.partitions.contains { $0.errorCode == .unstableOffsetCommit } }) {
+                return self.again(self.readOn)
             }
             for partition in response.topics.flatMap(\.partitions) {
                 guard let index = owned.firstIndex(of: partition.partitionIndex), partition.errorCode == .none else {
@@ -172,8 +192,15 @@ final class ClassicMember {
         }
     }
 
+    /// The work is done, for now.
+    func goOn() {
+        self.state = .stable
+        self.beat += 1
+        self.heartbeat(self.beat)
+    }
+
     private func heartbeat(_ beat: Int) {
-        self.world.after(Int64(500 + self.world.random.below(1000))) {
+        self.process.after(Int64(500 + self.world.random.below(1000))) {
             guard self.beat == beat, self.state == .stable else { return }
             var request = HeartbeatRequest()
             request.groupID = self.group
@@ -189,7 +216,7 @@ final class ClassicMember {
                     if let holder, holder != self.memberID {
                         throw Violation("\(self.memberID) is alive although \(holder) has taken its place")
                     }
-                    self.commit(beat)
+                    if let work = self.work { try work(self) } else { self.commit(beat) }
                 case .rebalanceInProgress: self.join()
                 case .coordinatorLoadInProgress, .notCoordinator, .coordinatorNotAvailable: self.heartbeat(beat)
                 default: self.failed(response.errorCode)
@@ -205,7 +232,7 @@ final class ClassicMember {
         request.generationIDOrMemberEpoch = self.generation
         request.groupInstanceID = self.instanceID
         var topic = OffsetCommitRequest.Topic()
-        topic.name = "orders"
+        topic.name = self.topic
         for partition in self.owned {
             self.positions[partition, default: 0] += Int64(1 + self.world.random.below(5))
             var one = OffsetCommitRequest.Partition()
@@ -242,6 +269,7 @@ final class ClassicMember {
     /// Without a word.
     func die() {
         self.note("dies")
+        self.process.die()
         self.state = .gone
         self.connection.forget()
     }

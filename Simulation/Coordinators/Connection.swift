@@ -1,4 +1,5 @@
 import KafkaCoordination
+import KafkaLog
 
 /// A client's connection: what it sends arrives in order, or not at all; an answer too. A request that is not answered
 /// in time is given up, and the client connects anew; what was under way may arrive all the same, before what follows.
@@ -39,7 +40,8 @@ final class Connection: @unchecked Sendable {
             // Connections end with the process.
             guard self.broker.life == life else { return }
             request { reply in
-                if self.world.loses() { return }
+                // What it would have said as it died is not heard.
+                guard self.broker.life == life, !self.broker.disk.isStopped, !self.world.loses() else { return }
                 self.world.after(self.world.delay()) {
                     guard self.waitingFor == number else { return }
                     self.waitingFor += 1

@@ -5,7 +5,9 @@ import KafkaPrimitives
 
 /// A program that stores an offset in a group without members, deletes the group, and begins anew: tombstones.
 final class ShortLivedGroup {
-    private let group: String
+    let group: String
+    /// When it last saw what it should.
+    private(set) var lastLook: Int64 = -1
     private let world: World
     private let broker: SimulatedBroker
     private let connection: Connection
@@ -67,6 +69,7 @@ final class ShortLivedGroup {
             if partition.committedOffset != expected {
                 throw Violation("\(self.group): offset \(partition.committedOffset), not \(expected)")
             }
+            self.lastLook = self.world.now
             self.world.after(Int64(self.world.random.below(1000)), then)
         }
     }

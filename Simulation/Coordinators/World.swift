@@ -13,6 +13,9 @@ struct Totals {
     var powerCuts = 0
     var requests = 0
     var lost = 0
+    /// Those that clients were told to be committed.
+    var transactions = 0
+    var fenced = 0
 }
 
 /// One seed: simulated time, in which everything that happens is an event, and a network that loses, delays and
@@ -86,6 +89,9 @@ final class World: @unchecked Sendable {
         return true
     }
 
+    /// What was to come is not to come: it holds on to everybody.
+    func end() { self.heap = [] }
+
     private static func isBefore(_ left: Entry, _ right: Entry) -> Bool {
         left.time != right.time ? left.time < right.time : left.order < right.order
     }
@@ -99,6 +105,13 @@ final class World: @unchecked Sendable {
     }
 
     func loses() -> Bool { !self.isCalm && self.random.oneIn(25) }
+
+    private var lastNumber = 0
+
+    func nextNumber() -> Int {
+        self.lastNumber += 1
+        return self.lastNumber
+    }
 
     func uuid() -> KafkaUUID { KafkaUUID(high: self.random.next(), low: self.random.next()) }
 }

@@ -1,3 +1,3 @@
 import Glibc
 
-exit(Command(Array(CommandLine.arguments.dropFirst())).run())
+exit(Command.run(Array(CommandLine.arguments.dropFirst())))

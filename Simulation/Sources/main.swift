@@ -2,4 +2,4 @@ import Glibc
 
 @testable import KafkaLog
 
-exit(Command(Array(CommandLine.arguments.dropFirst())).run())
+exit(Command.run(Array(CommandLine.arguments.dropFirst())))

@@ -203,6 +203,8 @@ package final class LogDirectory: Sendable {
         }
         do throws(IOError) {
             try FileSystem.makeDirectories(path)
+            // It may have been made by a process that was killed before it could see to that its name is on disk.
+            if found == nil { try Self.syncName(of: path) }
             guard FileSystem.isWritable(path) else { throw IOError(.open, path) }
             let lockPath = path + "/.lock"
             let isLockNew = try !FileSystem.exists(lockPath)
@@ -227,6 +229,13 @@ package final class LogDirectory: Sendable {
             case (_, EACCES), (_, EROFS), (_, EPERM), (_, ENOTDIR): throw .notWritable(path, error)
             default: throw .io(path, error)
             }
+        }
+    }
+
+    /// Those above may be folders that cannot be opened.
+    private static func syncName(of path: String) throws(IOError) {
+        do throws(IOError) { try FileSystem.syncDirectory(FileSystem.parent(of: path)) } catch {
+            guard error.code == EACCES || error.code == EPERM else { throw error }
         }
     }
 

@@ -26,24 +26,11 @@ extension Broker {
             partitions: TransactionPartitions([(partition.topic, [partition.index])]), isVerification: !adds,
             clientVersion: 2)
         self.transactionCoordinator.perform(.addPartitions(asked), for: request.transactionalID) { reply in
-            let error: ErrorCode =
-                switch reply {
-                case .partitionsAdded(let error): error
-                case .partitionsVerified(.none, let present) where !present.contains(partition.topic, partition.index):
-                    .transactionAbortable
-                case .partitionsVerified(let error, _): error
-                default: .unknownServerError
-                }
-            switch error {
-            case .none:
+            let error = reply.error(for: partition.topic, partition.index)
+            guard let refusal = TransactionRefusal(ofOffsets: error, version: version) else {
                 return then(.none, verifies ? .shown(guardian.number) : .off)
-            case .producerFenced:
-                then(.invalidProducerEpoch, .off)
-            case .transactionAbortable where version < 4:
-                then(.invalidTxnState, .off)
-            default:
-                then(error, .off)
             }
+            then(refusal.code, .off)
             partition.log.endVerification(of: producer.id, guardian)
         }
     }

@@ -156,44 +156,14 @@ extension ProduceTransaction {
         version: Int16, verifies: Bool
     ) {
         for asked in unverified {
-            let error: ErrorCode =
-                switch answer {
-                case .partitionsAdded(let error): error
-                case .partitionsVerified(.none, let present)
-                where !present.contains(asked.partition.topic, asked.partition.index):
-                    .transactionAbortable
-                case .partitionsVerified(let error, _): error
-                default: .unknownServerError
-                }
-            let verdict = Self.verdict(error, version: version)
-            guard let verdict else {
+            let error = answer.error(for: asked.partition.topic, asked.partition.index)
+            guard let refusal = TransactionRefusal(ofProduce: error, version: version) else {
                 self.set(.append(verifies ? .verified(asked.guardian) : .none), asked.partition)
                 continue
             }
-            self.set(verdict, asked.partition)
-            if case .refuse(.notEnoughReplicas, _) = verdict { continue }
+            self.set(.refuse(refusal.code, refusal.message), asked.partition)
+            if refusal.isPassing { continue }
             asked.partition.log.endVerification(of: producer.id, asked.guardian)
-        }
-    }
-
-    /// nil: it is part of the transaction.
-    private static func verdict(_ error: ErrorCode, version: Int16) -> Verdict? {
-        switch error {
-        case .none:
-            return nil
-        case .producerFenced:
-            return .refuse(.invalidProducerEpoch, nil)
-        case .transactionAbortable, .invalidTxnState:
-            return .refuse(
-                version >= 11 ? error : .invalidTxnState, "Partition was not added to the transaction")
-        case .concurrentTransactions, .networkException, .coordinatorLoadInProgress, .coordinatorNotAvailable,
-            .notCoordinator:
-            // One that all clients try again, and without looking for another leader.
-            return .refuse(
-                .notEnoughReplicas,
-                "Unable to verify the partition has been added to the transaction. Underlying error: \(error.name)")
-        default:
-            return .refuse(error, nil)
         }
     }
 }

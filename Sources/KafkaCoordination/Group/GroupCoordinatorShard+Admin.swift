@@ -101,6 +101,8 @@ extension GroupCoordinatorShard {
             results.append(result)
         }
         effects.isAtomic = false
+        // That a group is not there rests on tombstones that may not be committed yet.
+        effects.readsState = true
         effects.reply(ticket, .deleteGroups(results))
     }
 

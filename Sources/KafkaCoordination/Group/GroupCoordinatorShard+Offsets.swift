@@ -70,6 +70,8 @@ extension GroupCoordinatorShard {
         _ request: OffsetDeleteRequest, _ ticket: ReplyTicket, _ effects: inout GroupEffects
     ) {
         var response = OffsetDeleteResponse()
+        // What is not there may be gone by a tombstone that is not committed yet.
+        effects.readsState = true
         guard !request.groupID.isEmpty else {
             response.errorCode = .invalidGroupID
             return effects.reply(ticket, .offsetDelete(response))

@@ -139,15 +139,17 @@ extension TransactionCoordinatorShard {
             let before = self.unwritten[id]
         else { return }
         var left = TransactionPartitions()
+        var isRefused = false
         for failure in outcome.failures {
             let name = "\(failure.topic)-\(failure.partition)"
             switch failure.error {
             case .none:
                 break
             case .invalidProducerEpoch, .transactionCoordinatorFenced:
-                // Somebody else has ended it there. Asking again would change nothing, and the producer would wait for ever.
+                isRefused = true
                 effects.notes.append(
-                    "\(name) does not take the marker of transaction \(id): \(failure.error.name). It is left out")
+                    "\(name) does not take the marker of transaction \(id): \(failure.error.name). The transaction stays "
+                        + "as it is until its coordinator is loaded anew")
             default:
                 if before.attempts == 0 {
                     effects.notes.append(
@@ -156,6 +158,12 @@ extension TransactionCoordinatorShard {
                 }
                 left.insert(failure.topic, failure.partition)
             }
+        }
+        if isRefused {
+            // Another coordinator, or a later life of the producer, has to do with it: as in Kafka this one leaves it alone.
+            // Were it said to be complete, the next transaction could begin while this one is open somewhere.
+            self.unwritten[id] = nil
+            return
         }
         if left.isEmpty { return self.complete(id, metadata, now, &effects) }
         self.unwritten[id] = (left, before.attempts &+ 1)
