@@ -120,6 +120,29 @@ def test_a_static_member_comes_back(clients, topic):
 
 
 @pytest.mark.timeout(60)
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_an_administrator_removes_a_static_member(clients, topic, protocol):
+    """Whatever it speaks; the Java client looks for the member in the answer as it named it."""
+    clients("confluent-kafka").create_topic(topic)
+    group = f"{topic}-group"
+    config = {"group.protocol": protocol, "group.instance.id": "one"}
+    if protocol == "classic":
+        config["session.timeout.ms"] = 30000
+    member = Member("one", clients("confluent-kafka").member_command(group, topic, **config))
+    try:
+        end = time.monotonic() + 20
+        while not member.assignment():
+            assert time.monotonic() < end, member.trouble()
+            time.sleep(0.05)
+        member.die()
+        assert members(clients, group) == ["one"]
+        clients("java").remove_member(group, "one")
+        assert members(clients, group) == []
+    finally:
+        member.die()
+
+
+@pytest.mark.timeout(60)
 def test_a_regular_expression(clients, topic):
     """librdkafka leaves it to the broker to find the topics."""
     one = clients("confluent-kafka")
@@ -165,6 +188,14 @@ def test_a_group_changes_its_protocol_in_use(clients, topic, name):
         for member in list(group.running):
             group.leave(member)
         group.check(produced)
+
+
+def members(clients, group: str) -> list[str]:
+    from confluent_kafka.admin import AdminClient
+
+    admin = AdminClient({"bootstrap.servers": clients("confluent-kafka").address})
+    described = admin.describe_consumer_groups([group])[group].result(10)
+    return [one.group_instance_id for one in described.members]
 
 
 def kinds(clients, name: str) -> str:

@@ -177,11 +177,11 @@ extension GroupCoordinatorShard {
             let memberID =
                 identity.memberID.isEmpty
                 ? identity.groupInstanceID.flatMap { group.staticMembers[$0] } ?? "" : identity.memberID
-            // Members of the consumer protocol go this way only when an administrator removes them.
+            // Members of the consumer protocol go this way only when an administrator removes them, who knows the
+            // answer by what was asked: no id, where he gave none.
             switch Self.member(memberID, identity.groupInstanceID, of: group) {
             case .failure(let refusal): response.errorCode = refusal.error
             case .success(let member):
-                response.memberID = member.memberID
                 if !removed.contains(where: { $0.memberID == member.memberID }) { removed.append(member) }
             }
             return response

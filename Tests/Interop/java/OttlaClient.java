@@ -22,10 +22,12 @@ import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AlterConfigOp;
 import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.admin.ListOffsetsResult;
+import org.apache.kafka.clients.admin.MemberToRemove;
 import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.admin.RecordsToDelete;
+import org.apache.kafka.clients.admin.RemoveMembersFromConsumerGroupOptions;
 import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.ConsumerRecords;
@@ -353,6 +355,8 @@ public final class OttlaClient {
                 row(one.state(), one.members().size());
             }
             case "delete-group" -> get(admin().deleteConsumerGroups(List.of(group)).all());
+            case "remove-member" -> get(admin().removeMembersFromConsumerGroup(group,
+                    new RemoveMembersFromConsumerGroupOptions(List.of(new MemberToRemove(fields.get("instance"))))).all());
             case "delete-offsets" -> get(admin().deleteConsumerGroupOffsets(group, Set.of(partition(fields))).all());
             case "committed" -> {
                 var all = get(admin().listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata());

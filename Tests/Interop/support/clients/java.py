@@ -223,6 +223,10 @@ class Java(Client):
     def delete_group(self, group):
         self.ask("delete-group", group=group)
 
+    def remove_member(self, group, instance):
+        """As an administrator removes a static member."""
+        self.ask("remove-member", group=group, instance=instance)
+
     def delete_offsets(self, group, topic, partition=0):
         self.ask("delete-offsets", group=group, topic=topic, partition=partition)
 
