@@ -19,6 +19,7 @@ struct BatchEncoder {
         var key: Int32
         /// -1: none (a tombstone).
         var valueSize: Int
+        var headers = 0
     }
 
     private(set) var bytes: [UInt8] = []
@@ -32,9 +33,11 @@ struct BatchEncoder {
             let key = record.key < 0 ? 0 : 4
             let value = max(0, record.valueSize)
             let delta = record.timestamp - base
+            // Each has a key of one byte and a value of three.
+            let headers = 1 + record.headers * 6
             let length =
                 1 + Self.size(delta) + Self.size(Int64(index)) + Self.size(Int64(record.key < 0 ? -1 : key)) + key
-                + Self.size(Int64(record.valueSize)) + value + 1
+                + Self.size(Int64(record.valueSize)) + value + headers
             self.varint(Int64(length))
             self.bytes.append(0)
             self.varint(delta)
@@ -45,7 +48,13 @@ struct BatchEncoder {
             for at in 0..<value {
                 self.bytes.append(UInt8(truncatingIfNeeded: unique &>> UInt64(at & 7 &* 8) &+ UInt64(at + index)))
             }
-            self.varint(0)
+            self.varint(Int64(record.headers))
+            for header in 0..<record.headers {
+                self.varint(1)
+                self.bytes.append(UInt8(truncatingIfNeeded: 65 + header))
+                self.varint(3)
+                self.big(unique &+ UInt64(header), 3)
+            }
         }
         if stamp.codec != .none {
             self.bytes = self.bytes.withUnsafeBytes { all in

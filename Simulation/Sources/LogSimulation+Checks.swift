@@ -39,6 +39,7 @@ extension LogSimulation {
             throw Disagreement("\(model.partition): recovery point \(found.recoveryPoint) behind the end \(model.end)")
         }
         model.promised = max(model.promised, found.recoveryPoint)
+        try self.checkSynced(model, log)
     }
 
     /// Where syncs are waited for, it moves when they are done.
@@ -304,10 +305,11 @@ extension LogSimulation {
         }
         model.promised = max(min(model.promised, found.end), found.recoveryPoint)
         model.highWatermark = model.end
-        model.ended = []
         model.highWatermarkFollows = true
         model.waitsForSyncs = model.config.flushBeforeAck
         if model.waitsForSyncs { model.highWatermark = max(model.start, min(model.end, found.recoveryPoint)) }
+        try self.takeEnded(model, of: log)
+        (model.unflushed, model.syncedFor) = (0, 0)
         model.exists = true
         model.doubtfulFrom = nil
         model.doubtfulBatch = nil

@@ -34,8 +34,8 @@ extension LogSimulation {
                     + "\(plan.batches.count) batches change")
             model.doubtfulCleaning = plan
         }
-        let hasCleaned = manager.cleaner.cleanDirtiest(of: manager, now: now)
-        self.note("the cleaner has\(hasCleaned ? "" : " not") cleaned")
+        let (hasCleaned, isAborted) = try self.clean(manager, now)
+        self.note("the cleaner has\(hasCleaned ? "" : " not") cleaned\(isAborted ? ", and was told to stop" : "")")
         if self.disk.isStopped {
             for model in self.partitions { model.durableStart = 0 }
             return
@@ -45,6 +45,16 @@ extension LogSimulation {
             for model in self.partitions { model.durableStart = 0 }
             _ = self.noteFaults()
             return try self.crash(.powerCut)
+        }
+        if isAborted, !hasCleaned {
+            for (model, log, plan) in plans {
+                model.doubtfulCleaning = nil
+                let bases = log.state.withLock { $0.sealed.map(\.baseOffset) + [$0.active.baseOffset] }
+                try self.takeCleaned(model, plan, bases, isWhole: false)
+                try self.takeDeleted(model, bases)
+            }
+            for other in self.partitions { other.durableStart = 0 }
+            return
         }
         guard hasCleaned == !plans.isEmpty else {
             throw Disagreement("the cleaner has\(hasCleaned ? "" : " not") cleaned, \(plans.count) logs need it")
@@ -75,6 +85,27 @@ extension LogSimulation {
             }
         }
         guard cleaned == 1 else { throw Disagreement("\(cleaned) logs were cleaned") }
+    }
+
+    /// One round of the cleaner, while records are appended, or until it is told to stop.
+    private func clean(_ manager: LogManager, _ now: Int64) throws -> (hasCleaned: Bool, isAborted: Bool) {
+        guard self.random.oneIn(2) else { return (manager.cleaner.cleanDirtiest(of: manager, now: now), false) }
+        var failure: (any Error)?
+        let abortsAt = self.random.oneIn(4) ? self.random.below(6) : .max
+        var reads = 0
+        self.disk.onCleanerRead = {
+            defer { reads += 1 }
+            if reads == abortsAt { manager.cleaner.stopping.store(true, ordering: .relaxed) }
+            guard failure == nil, !self.disk.isStopped, self.random.oneIn(2) else { return }
+            do {
+                try self.appendPlain(self.partitions[self.random.below(self.partitions.count)])
+            } catch { failure = error }
+        }
+        let hasCleaned = manager.cleaner.cleanDirtiest(of: manager, now: now)
+        self.disk.onCleanerRead = nil
+        manager.cleaner.stopping.store(false, ordering: .relaxed)
+        if let failure { throw failure }
+        return (hasCleaned, reads > abortsAt)
     }
 
     private func plan(

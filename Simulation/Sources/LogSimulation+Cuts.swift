@@ -85,6 +85,7 @@ extension LogSimulation {
         let log = try self.log(model)
         let offset = model.start + Int64(self.random.below(Int(model.end - model.start) + 2))
         let wanted = offset <= model.highWatermark
+        if self.random.oneIn(2) { return try self.deleteRecordsForGood(model, log, offset) }
         self.note("\(model.partition): delete records before \(offset)")
         guard log.deleteRecords(before: offset) == wanted else {
             throw Disagreement(
@@ -117,7 +118,11 @@ extension LogSimulation {
             let isFaulty = self.noteFaults()
             let isCut = offset < model.end
             model.cut(to: offset)
-            if isCut { try self.takeProducers(model, of: log, isExact: false) }
+            if isCut {
+                try self.takeProducers(model, of: log, isExact: false)
+                try self.takeEnded(model, of: log)
+                self.acknowledgements.forget(from: model.end, self.index(of: model))
+            }
             model.doubtfulFrom = nil
             if isFaulty { try self.crash(.powerCut) }
         } catch let error as IOError {
@@ -141,6 +146,7 @@ extension LogSimulation {
             if self.disk.isStopped { return try self.crash(.powerCut) }
             let isFaulty = self.noteFaults()
             model.restart(at: offset)
+            self.acknowledgements.forget(from: 0, self.index(of: model))
             model.doubtfulRestart = nil
             if isFaulty { try self.crash(.powerCut) }
         } catch {

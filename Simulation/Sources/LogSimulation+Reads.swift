@@ -55,7 +55,10 @@ extension LogSimulation {
     ) throws -> (slice: FileSlice, bytes: ArraySlice<UInt8>, next: Int64, upperBound: Int64)? {
         let log = try self.log(model)
         let expected = self.expectedRead(model, offset, maxBytes, limit, minOne)
-        let result = log.read(from: offset, maxBytes: maxBytes, upTo: limit, minOneMessage: minOne)
+        let result =
+            self.random.oneIn(3)
+            ? try self.readNow(log, offset, maxBytes, limit, minOne)
+            : log.read(from: offset, maxBytes: maxBytes, upTo: limit, minOneMessage: minOne)
         self.note("\(model.partition): read from \(offset), \(maxBytes) bytes, up to \(limit)")
         let read: LogRead
         switch (result, expected) {
@@ -113,6 +116,19 @@ extension LogSimulation {
             }
             return (slice, bytes, next, read.upperBound)
         }
+    }
+
+    /// As an event loop reads: what it must wait for is done by the pool, and it looks again.
+    private func readNow(
+        _ log: PartitionLog, _ offset: Int64, _ maxBytes: Int, _ limit: Int64, _ minOne: Bool
+    ) throws -> Result<LogRead, ErrorCode> {
+        for _ in 0..<20 {
+            let result = log.readNow(from: offset, maxBytes: maxBytes, upTo: limit, minOneMessage: minOne)
+            guard case .success(let read) = result, read.isPending else { return result }
+            guard self.readJobs.count > 0 else { throw Disagreement("read from \(offset): waits for nothing") }
+            while self.readJobs.count > 0 { self.readJobs.run(0) }
+        }
+        throw Disagreement("read from \(offset): it waits for ever")
     }
 
     func compare(

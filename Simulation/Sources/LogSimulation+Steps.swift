@@ -1,4 +1,5 @@
 import KafkaPrimitives
+import Synchronization
 
 @testable import KafkaLog
 @testable import KafkaRecords
@@ -52,8 +53,7 @@ extension LogSimulation {
             }
         case .flush: try self.flush(model)
         case .tick:
-            self.note("tick at \(self.disk.clock)")
-            self.manager?.tick(now: self.disk.clock)
+            try self.tick()
         case .configuration: try self.configure(model)
         case .retention: try self.retain(model)
         case .deleteRecords: try self.deleteRecords(model)
@@ -104,15 +104,19 @@ extension LogSimulation {
         case .endTransaction: try self.endTransaction(model)
         case .clean: try self.clean()
         case .readCommitted: try self.readCommitted(model)
+        case .recreate: try self.recreate(model)
+        case .queue: try self.appendByQueue(model)
         }
         if self.trace != nil {
             for line in self.notices.lines { self.note("      (\(line))") }
             self.notices.lines = []
         }
+        self.takeAcknowledgements()
         if try self.endIfStopped() { return }
         let areImpaired = self.noteFaults() || self.partitions.contains { $0.isImpaired }
         if areImpaired, try self.endIfFailed() { return }
         for model in self.partitions { try self.observe(model) }
+        try self.checkWaiters()
     }
 
     /// Whether something was refused because of the disk.
@@ -129,7 +133,7 @@ extension LogSimulation {
         case refused(ErrorCode)
     }
 
-    private func append(_ model: PartitionModel) throws {
+    private func choose(_ model: PartitionModel) -> (made: Made, expected: Expected, stamp: BatchEncoder.Stamp) {
         let count = 1 + self.random.below(4)
         var stamp = BatchEncoder.Stamp()
         var expected = Expected.append
@@ -139,12 +143,24 @@ extension LogSimulation {
         }
         // What compaction left of a batch is not sent again.
         let recordCount = resent.map { Int($0.last - $0.base) + 1 } ?? count
-        let made = self.makeBatch(recordCount, stamp, model)
+        return (self.makeBatch(recordCount, stamp, model), expected, stamp)
+    }
+
+    private func append(_ model: PartitionModel) throws {
+        let (made, expected, stamp) = self.choose(model)
         try self.append(
             made, expected, model, origin: .client,
-            "append \(recordCount) records, \(made.batch.size) bytes at \(model.end), time \(made.batch.maxTimestamp), "
+            "append \(made.times.count) records, \(made.batch.size) bytes at \(model.end), time \(made.batch.maxTimestamp), "
                 + "producer \(stamp.producerID) epoch \(stamp.producerEpoch) sequence \(stamp.baseSequence)"
                 + (stamp.isTransactional ? ", transactional" : ""))
+    }
+
+    /// Records of nobody in particular.
+    func appendPlain(_ model: PartitionModel) throws {
+        let count = 1 + self.random.below(4)
+        let made = self.makeBatch(count, BatchEncoder.Stamp(), model)
+        try self.append(
+            made, .append, model, origin: .client, "append \(count) records, \(made.batch.size) bytes at \(model.end)")
     }
 
     func append(
@@ -171,6 +187,59 @@ extension LogSimulation {
         try self.judge(result, expected, model, made, rolls: rolls)
     }
 
+    /// The disk is slow: appends are written by the folder's thread, in order, and judged when they are.
+    private func appendByQueue(_ model: PartitionModel) throws {
+        let log = try self.log(model)
+        let writer = log.state.withLock { $0.writer }
+        self.acknowledgements.appended = []
+        var waiting: [(made: Made, expected: Expected)] = []
+        for number in 0..<1 + self.random.below(3) {
+            // What follows upon one of a producer is known when that is written.
+            var (made, expected) = (self.makeBatch(1 + self.random.below(4), .init(), model), Expected.append)
+            if number == 0 { (made, expected, _) = self.choose(model) }
+            if case .append = expected, made.batch.size > model.config.segmentBytes {
+                expected = .refused(.recordListTooLarge)
+            }
+            var bytes = made.bytes
+            let header = bytes.withUnsafeBytes { RecordBatchHeader($0) }
+            guard let header else { throw Disagreement("the batch has no header") }
+            let validated = ValidatedBatch(
+                header: header, maxTimestamp: made.batch.maxTimestamp, offsetOfMaxTimestampDelta: 0,
+                recordCount: Int32(made.times.count), sizeInBytes: made.batch.size, needsRewrite: false)
+            writer.markSlow(forMs: 1 << 40)
+            let outcome = bytes.withUnsafeMutableBytes {
+                log.appendOrQueue($0, validated: validated, leaderEpoch: model.leaderEpoch, now: made.now) { nil }
+            }
+            writer.markSlow(forMs: 0)
+            switch outcome {
+            case .queued: waiting.append((made, expected))
+            case .done(let result):
+                guard waiting.isEmpty else { throw Disagreement("\(result) of an append behind those that wait") }
+                return try self.judge(result, expected, model, made, rolls: nil)
+            }
+        }
+        self.note("\(model.partition): \(waiting.count) appends wait for the disk")
+        guard log.logEndOffset == model.end else { throw Disagreement("\(model.partition): what waits is in the log") }
+        for (made, expected) in waiting {
+            guard self.writeJobs.count > 0, self.acknowledgements.appended.isEmpty else {
+                throw Disagreement("appends wait, and nobody writes")
+            }
+            var made = made
+            made.now = self.disk.clock
+            let rolls = self.predictRoll(model, made.batch)
+            self.writeJobs.run(0)
+            guard let one = self.acknowledgements.appended.popLast(), self.acknowledgements.appended.isEmpty else {
+                throw Disagreement("an append is written, and nobody is told")
+            }
+            self.note("\(model.partition): append \(made.times.count) records from the queue: \(one.result)")
+            try self.judge(one.result, expected, model, made, rolls: rolls)
+            if self.disk.isStopped { return }
+        }
+        guard log.state.withLock({ $0.queued }) == 0 else {
+            throw Disagreement("\(model.partition): nothing waits, and yet it queues")
+        }
+    }
+
     private func judge(
         _ result: Result<AppendInfo, AppendError>, _ expected: Expected, _ model: PartitionModel, _ made: Made,
         rolls: Bool?
@@ -192,6 +261,7 @@ extension LogSimulation {
             }
             let appendTime = model.config.messageTimestampType == .logAppendTime ? made.batch.maxTimestamp : -1
             guard info.logAppendTime == appendTime else { throw Disagreement("append: \(info), not at \(appendTime)") }
+            if !info.isCommitted { try self.wait(for: info, model) }
             if model.config.flushBeforeAck {
                 // Acknowledged only when it is on disk.
                 if info.isCommitted { model.promised = max(model.promised, info.lastOffset + 1) }
@@ -245,7 +315,8 @@ extension LogSimulation {
             records.append(
                 BatchEncoder.Record(
                     timestamp: time, key: hasKey ? Int32(self.random.below(self.profile.keys)) : -1,
-                    valueSize: isTombstone ? -1 : self.random.below(self.profile.valueSize)))
+                    valueSize: isTombstone ? -1 : self.random.below(self.profile.valueSize),
+                    headers: self.random.oneIn(4) ? 1 + self.random.below(2) : 0))
             time += Int64(self.random.below(3))
         }
         self.unique = self.random.next()
@@ -333,14 +404,29 @@ extension LogSimulation {
         guard active > 0 else { return false }
         if active > model.config.segmentBytes - batch.size { return true }
         let first = model.batches[model.segments[model.segments.count - 1].first].maxTimestamp
-        if batch.maxTimestamp - first > model.config.maxSegmentMs { return true }
-        return model.config.segmentIndexBytes < 1 << 20 ? nil : false
+        let waited = batch.maxTimestamp - first
+        if waited > model.config.maxSegmentMs { return true }
+        if waited > model.config.maxSegmentMs - min(model.config.segmentJitterMs, model.config.segmentMs) { return nil }
+        if model.config.segmentIndexBytes >= 1 << 20 { return false }
+        // What they hold is compared with the batches elsewhere. One place of the time index is kept for the last entry.
+        let log = self.manager?.log(for: model.partition)
+        let counts = log?.state.withLock {
+            $0.isUnverified ? nil : ($0.active.offsetIndex.count, $0.active.timeIndex.count)
+        }
+        guard let (offsets, times) = counts ?? nil else { return nil }
+        return offsets >= max(1, model.config.segmentIndexBytes / 8)
+            || times >= max(1, model.config.segmentIndexBytes / 12 - 1)
     }
 
     /// The log has a new segment at the model's end, or has not.
     /// - Parameter deleted: so many were deleted since.
     func takeRoll(_ model: PartitionModel, _ expected: Bool?, deleted: Int = 0) throws {
-        let count = try self.log(model).segmentCount + deleted
+        var count = try self.log(model).segmentCount + deleted
+        if model.doubtfulCleaning != nil {
+            // How many have become one nobody knows yet.
+            let active = try self.log(model).state.withLock { $0.active.baseOffset }
+            count = model.segments.count + (active == model.segments[model.segments.count - 1].base ? 0 : 1)
+        }
         let rolled = count == model.segments.count + 1
         guard rolled || count == model.segments.count else {
             throw Disagreement("\(count) segments instead of \(model.segments.count)")
@@ -391,6 +477,8 @@ extension LogSimulation {
             model.waitsForSyncs = true
         case 4: model.config.flushMessages = self.random.oneIn(2) ? .max : Int64(1 + self.random.below(20))
         case 5: model.config.segmentMs = self.random.oneIn(2) ? 604_800_000 : Int64(100 + self.random.below(3000))
+        case 6 where self.random.oneIn(2):
+            model.config.flushMs = self.random.oneIn(3) ? .max : Int64(1 + self.random.below(500))
         case 6: model.config.fileDeleteDelayMs = Int64(self.random.below(3000))
         default:
             if self.profile.hasAppendTime {

@@ -37,6 +37,10 @@ final class LogSimulation {
     var random: SimulatedRandom
     let disk: SimulatedDisk
     var jobs = Jobs()
+    /// Of the pool that reads for event loops.
+    var readJobs = Jobs()
+    /// Of the thread that writes while a disk is slow.
+    var writeJobs = Jobs()
     var manager: LogManager?
     var partitions: [PartitionModel] = []
     var encoder = BatchEncoder()
@@ -51,6 +55,8 @@ final class LogSimulation {
     var step = 0
     /// Notices of the log, for the trace.
     let notices = Notices()
+
+    let acknowledgements = Acknowledgements()
 
     final class Notices: @unchecked Sendable {
         var lines: [String] = []
@@ -117,6 +123,7 @@ final class LogSimulation {
         for model in self.partitions where model.exists { try self.verify(model) }
         self.held = []
         if self.partitions.contains(where: { $0.isImpaired }) { return }
+        if self.random.oneIn(2) { try self.flipBits() }
         self.manager?.shutdown()
         while self.jobs.count > 0 { self.jobs.run(0) }
         self.manager = nil
@@ -139,16 +146,6 @@ final class LogSimulation {
     /// Opens the folder; what it finds must go with the model.
     func start(after ending: Ending) throws {
         var ending = ending
-        var configuration = LogManager.Configuration(directories: [Self.path], nodeID: 1, clusterID: "simulated")
-        configuration.retentionCheckIntervalMs = .max / 4
-        configuration.producerIDExpirationMs = self.profile.producerExpirationMs
-        configuration.producerIDExpirationCheckIntervalMs = .max / 4
-        configuration.recoveryThreadsPerDirectory = 1
-        configuration.openSegmentLimit = self.profile.openSegmentLimit
-        configuration.writebackBytes = self.profile.writebackBytes
-        configuration.cleaner.dedupeBufferBytes = self.profile.dedupeBytes
-        let topicIDs = Dictionary(uniqueKeysWithValues: self.partitions.map { ($0.partition.topic, $0.topicID) })
-        let configs = Dictionary(uniqueKeysWithValues: self.partitions.map { ($0.partition.topic, $0.config) })
         var failedSyncs = self.disk.failedSyncs
         for attempt in 0... {
             // A start may be cut short itself, or meet a disk that fails.
@@ -159,21 +156,8 @@ final class LogSimulation {
                     self.arm(kinds: .all, within: 30)
                 }
             }
-            self.jobs = Jobs()
             var failure: (any Error)?
-            do {
-                let notices = self.notices
-                let manager = try LogManager.open(
-                    configuration, background: self.jobs, now: self.disk.clock,
-                    report: { notice in if notices.isWanted { notices.lines.append(notice.message) } })
-                self.manager = manager
-                // By its own step alone.
-                manager.schedule.withLock { $0.retention = .max }
-                _ = try manager.load(
-                    now: self.disk.clock, topicID: { topicIDs[$0] },
-                    config: { topic, _ in configs[topic] ?? LogConfig() })
-                try self.createMissing()
-            } catch let error as Disagreement {
+            do { try self.open() } catch let error as Disagreement {
                 throw error
             } catch {
                 failure = error
@@ -207,9 +191,48 @@ final class LogSimulation {
         }
     }
 
+    /// Opens the folder in a new process.
+    func open() throws {
+        var configuration = LogManager.Configuration(directories: [Self.path], nodeID: 1, clusterID: "simulated")
+        configuration.retentionCheckIntervalMs = .max / 4
+        configuration.producerIDExpirationMs = self.profile.producerExpirationMs
+        configuration.producerIDExpirationCheckIntervalMs = .max / 4
+        configuration.recoveryThreadsPerDirectory = 1
+        configuration.openSegmentLimit = self.profile.openSegmentLimit
+        configuration.writebackBytes = self.profile.writebackBytes
+        configuration.cleaner.dedupeBufferBytes = self.profile.dedupeBytes
+        let topicIDs = Dictionary(uniqueKeysWithValues: self.partitions.map { ($0.partition.topic, $0.topicID) })
+        let configs = Dictionary(uniqueKeysWithValues: self.partitions.map { ($0.partition.topic, $0.config) })
+        self.jobs = Jobs()
+        self.readJobs = Jobs()
+        self.acknowledgements.waiting = [:]
+        let (notices, acknowledgements) = (self.notices, self.acknowledgements)
+        let writeJobs = Jobs()
+        self.writeJobs = writeJobs
+        let manager = try LogManager.open(
+            configuration, background: self.jobs, reads: ReadPool(executor: self.readJobs),
+            writers: FolderWriters { writeJobs }, now: self.disk.clock,
+            report: { notice in if notices.isWanted { notices.lines.append(notice.message) } })
+        self.manager = manager
+        manager.events.onRelease { acknowledgements.released += $0 }
+        manager.events.onAppend { acknowledgements.appended.append($0) }
+        // By its own step alone.
+        manager.schedule.withLock { $0.retention = .max }
+        _ = try manager.load(
+            now: self.disk.clock, topicID: { topicIDs[$0] },
+            config: { topic, _ in configs[topic] ?? LogConfig() })
+        try self.createMissing()
+    }
+
     private func createMissing() throws {
         guard let manager = self.manager else { return }
-        for model in self.partitions where manager.log(for: model.partition) == nil {
+        for model in self.partitions {
+            // Of a topic of the same name that is no more.
+            if let log = manager.log(for: model.partition), log.topicID != model.topicID {
+                self.note("   \(model.partition) is of a topic that is no more")
+                try manager.delete(model.partition, now: self.disk.clock)
+            }
+            if manager.log(for: model.partition) != nil { continue }
             let log = try manager.create(
                 model.partition, topicID: model.topicID, config: model.config, now: self.disk.clock)
             if model.exists, !self.disk.isStopped {
@@ -239,6 +262,7 @@ final class LogSimulation {
     }
 
     private func stopProcess(_ ending: Ending) {
+        self.takeAcknowledgements()
         self.held = []
         self.jobs.drop()
         self.disk.stopsAfter = 0

@@ -68,7 +68,7 @@ final class PartitionModel {
     }
 
     let partition: TopicPartition
-    let topicID: KafkaUUID
+    private(set) var topicID: KafkaUUID
     var config: LogConfig
 
     private(set) var arena: [UInt8] = []
@@ -83,6 +83,9 @@ final class PartitionModel {
     var end: Int64 = 0
     var highWatermark: Int64 = 0
     var highWatermarkFollows = true
+    /// Records since a sync was last asked for, and up to where flush.messages has asked for one.
+    var unflushed: Int64 = 0
+    var syncedFor: Int64 = 0
     /// Since it was opened somebody may have waited for a sync: the high watermark may lag.
     var waitsForSyncs = false
     var epochs: [Epoch] = []
@@ -216,6 +219,10 @@ final class PartitionModel {
         self.end = batch.last + 1
         if batch.producerID >= 0 { self.written.append(batch) }
         if self.config.flushMessages < .max || self.config.flushBeforeAck { self.waitsForSyncs = true }
+        if self.config.flushMessages < .max { self.unflushed += Int64(times.count) }
+        if self.config.flushBeforeAck || self.unflushed >= self.config.flushMessages {
+            (self.unflushed, self.syncedFor) = (0, self.end)
+        }
         let before = self.highWatermark
         if self.highWatermarkFollows && !self.waitsForSyncs { self.highWatermark = self.end }
         self.note(batch, now: now, in: &self.producers) { first in
@@ -286,6 +293,19 @@ final class PartitionModel {
         return producers
     }
 
+    /// The transactions with a marker at or behind the high watermark.
+    func endedFromHistory() -> [(first: Int64, last: Int64)] {
+        guard self.highWatermark < self.end else { return [] }
+        var ended: [(first: Int64, last: Int64)] = []
+        var producers: [Int64: Producer] = [:]
+        for batch in self.batches {
+            self.note(batch, now: -1, in: &producers) { first in
+                if batch.last >= self.highWatermark { ended.append((first, batch.last)) }
+            }
+        }
+        return ended
+    }
+
     func assign(_ epoch: Int32, at offset: Int64) {
         if let last = self.epochs.last, last.epoch >= epoch { return }
         while let last = self.epochs.last, last.start >= offset { self.epochs.removeLast() }
@@ -321,6 +341,7 @@ final class PartitionModel {
         self.start = min(self.start, self.end)
         self.highWatermark = min(self.highWatermark, self.end)
         self.promised = min(self.promised, self.end)
+        self.syncedFor = min(self.syncedFor, self.end)
         while let last = self.epochs.last, last.start >= self.end { self.epochs.removeLast() }
     }
 
@@ -339,9 +360,27 @@ final class PartitionModel {
         self.end = offset
         self.highWatermark = offset
         self.promised = 0
+        self.syncedFor = 0
         self.highestStart = max(self.highestStart, offset)
         self.epochs = []
         self.producers = [:]
+    }
+
+    func recreateID() {
+        self.topicID = KafkaUUID(high: self.topicID.high, low: self.topicID.low &+ 0x9E37_79B9_7F4A_7C15)
+    }
+
+    /// The topic is deleted, and another of its name is made.
+    func recreate() {
+        self.restart(at: 0)
+        self.highestStart = 0
+        self.unflushed = 0
+        self.markedStart = 0
+        self.durableStart = 0
+        self.forgottenStart = 0
+        self.leaderEpoch = 0
+        self.highWatermarkFollows = true
+        self.waitsForSyncs = self.config.flushBeforeAck
     }
 
     /// Where the log may end.

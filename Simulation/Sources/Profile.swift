@@ -8,7 +8,7 @@ struct Profile {
         case append, read, lookUp, lookUpMax, epochs, newEpoch, background, marks, checkpoint, flush, tick
         case configuration, retention, deleteRecords, truncate, truncateFully, highWatermark, hold
         case cleanRestart, kill, powerCut, stop, fault, writeBack, verify, wait, releaseFiles, expire
-        case endTransaction, readCommitted, clean
+        case endTransaction, readCommitted, clean, recreate, queue
     }
 
     /// ottla.flush.before.ack on all partitions, or on none; nil: as the seed says.
@@ -101,6 +101,8 @@ struct Profile {
         set(.expire, self.producerExpirationMs < 10_000 ? 3 : 0)
         set(.endTransaction, self.transactionalProducers > 0 ? 4 + random.below(12) : 0)
         set(.clean, self.isCompacted ? 3 + random.below(8) : 0)
+        set(.recreate, random.oneIn(6) ? 1 : 0)
+        set(.queue, random.oneIn(4) ? 4 : 0)
         set(.readCommitted, self.transactionalProducers > 0 ? 2 + random.below(8) : 0)
         self.weights = weights
         self.sum = weights.reduce(0, +)
@@ -131,6 +133,7 @@ struct Profile {
         config.fileDeleteDelayMs = [0, 100, 60_000][random.below(3)]
         config.preallocate = random.oneIn(8)
         if random.oneIn(4) { config.segmentMs = 200 + Int64(random.below(2000)) }
+        if random.oneIn(6) { config.segmentJitterMs = Int64(random.below(1500)) }
         if random.oneIn(6) { config.segmentIndexBytes = 36 + random.below(200) }
         if random.oneIn(5) { config.flushMessages = Int64(1 + random.below(10)) }
         let flushesBeforeAck = self.flushesBeforeAck && random.oneIn(2)

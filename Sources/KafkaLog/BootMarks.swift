@@ -11,7 +11,7 @@ import Synchronization
 ///
 /// Layout, big-endian: header = magic (8 bytes), boot id, nonce (strings with their length before), CRC of these;
 /// then entries = length, CRC, kind (1 byte), `PartitionMark`, `SegmentList` or `SegmentListNote`. The last entry of a
-/// kind counts for a partition; a torn one ends the file.
+/// kind counts for a partition; with one that is torn or damaged nothing of the file does.
 final class BootMarks: Sendable {
     static let name = "ottla-boot-marks"
     private static let magic: UInt64 = 0x4F54_544C_414D_4B32  // OTTLAMK2
@@ -111,7 +111,9 @@ final class BootMarks: Sendable {
             case nil: continue
             }
         }
-        return contents
+        // What is left is damage, or an entry that was not written to its end: what came behind it, a change of a list maybe,
+        // is not known, and what stands before it may be out of date.
+        return contents.size == bytes.count ? contents : Contents()
     }
 
     // MARK: writing

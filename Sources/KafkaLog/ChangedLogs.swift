@@ -20,6 +20,11 @@ final class ChangedLogs: Sendable {
     }
 }
 
+extension PartitionLog.State {
+    /// Of a log that is opened: a mark is to be taken, or flush.ms counts for what the last process left unsynced.
+    var mustBeListed: Bool { self.needsMark || (self.config.flushMs < .max && self.recoveryPoint < self.logEndOffset) }
+}
+
 extension PartitionLog {
     /// To be called when something changed of which a mark must tell, under the lock.
     @inline(__always) func changed(_ state: inout State) {

@@ -99,6 +99,9 @@ struct LogLoader {
         // Index files made anew are not on disk yet: the next start must not leave this segment out, should it be sealed.
         if self.reindexed >= 0, recoveryPoint == logEnd, active.size > 0 { recoveryPoint -= 1 }
         self.report.lowersRecoveryPoint = recoveryPoint < self.hints.recoveryPoint
+        if self.config.flushBeforeAck, recoveryPoint < logEnd {
+            self.producers.endedTransactions = try self.endedTransactions(from: recoveryPoint, to: logEnd)
+        }
         var state = PartitionLog.State(
             sharedConfig: .shared(self.config), logStartOffset: logStart, logEndOffset: logEnd, highWatermark: logEnd,
             writer: writer, recoveryPoint: recoveryPoint, sealed: sealed, active: active, epochs: self.epochs,
@@ -426,7 +429,10 @@ struct LogLoader {
             if segment.size < size {
                 let file = try segment.openFile(self.folder)
                 let from = segment.size
-                isWhole = try self.scan(file, &segment, size, &next)
+                isWhole = try self.scan(
+                    file, &segment, size,
+                    knownEnd: index + 1 < self.segments.count ? self.segments[index + 1].base : self.hints.logEndOffset,
+                    &next)
                 self.report.bytesScanned += segment.size - from
                 segment.writtenBack = segment.size
                 if !isWhole {
@@ -487,14 +493,15 @@ struct LogLoader {
     }
 
     private mutating func scan(
-        _ file: LogFile, _ segment: inout ActiveSegment, _ size: Int, _ next: inout Int64
+        _ file: LogFile, _ segment: inout ActiveSegment, _ size: Int, knownEnd: Int64?, _ next: inout Int64
     ) throws(IOError) -> Bool {
         var producers = self.producers
         var epochs = self.epochs
         self.producers.removeAll()
         let isWhole = try SegmentRecovery.scan(
             file, into: &segment, fileSize: size, check: self.check, interval: self.config.indexIntervalBytes,
-            keepsDamage: self.hints.isNothingTorn, nextOffset: &next
+            keepsDamage: self.hints.isNothingTorn, knownEnd: self.hints.isNothingTorn ? knownEnd : nil,
+            nextOffset: &next
         ) { header, marker in
             epochs.assign(epoch: header.partitionLeaderEpoch, startOffset: header.baseOffset)
             return producers.update(header, baseOffset: header.baseOffset, now: -1, marker: marker)
@@ -537,10 +544,21 @@ struct LogLoader {
 
     // MARK: producers
 
+    /// The transactions whose markers are at or behind `highWatermark`: where consumers must wait for a sync, they must
+    /// not be told how these ended before it.
+    private mutating func endedTransactions(
+        from highWatermark: Int64, to end: Int64
+    ) throws(IOError) -> [EndedTransaction] {
+        guard self.producers.haveEndedTransactions else { return [] }
+        return try self.replayProducers(segments: self.segments, upTo: end, highWatermark: highWatermark)
+            .endedTransactions
+    }
+
     /// The producers at `end`: the newest snapshot that can be read, and the batches after it.
-    mutating func replayProducers(segments: [(base: Int64, size: Int)], upTo end: Int64) throws(IOError)
-        -> ProducerStateManager
-    {
+    /// - Parameter highWatermark: transactions with a marker at or behind it are kept in mind.
+    mutating func replayProducers(
+        segments: [(base: Int64, size: Int)], upTo end: Int64, highWatermark: Int64 = .max
+    ) throws(IOError) -> ProducerStateManager {
         if self.snapshots.isEmpty {
             self.snapshots = try FileSystem.list(self.folder.path).compactMap {
                 guard let (offset, suffix) = PartitionFolder.parse($0), suffix == "snapshot" else { return nil }
@@ -553,7 +571,7 @@ struct LogLoader {
         // One from before the first file knows nothing of what was deleted since: no word of a producer is better than
         // an old one, with which its next batch would be refused.
         let floor = segments.first?.base ?? end
-        for snapshot in self.snapshots.reversed() where snapshot <= end && snapshot >= floor {
+        for snapshot in self.snapshots.reversed() where snapshot <= min(end, highWatermark) && snapshot >= floor {
             guard let entries = try self.folder.readSnapshot(snapshot) else {
                 self.notices.append("\(PartitionFolder.name(snapshot)).snapshot cannot be read and is left out")
                 continue
@@ -574,7 +592,7 @@ struct LogLoader {
                     do throws(IOError) {
                         producers.update(
                             header, baseOffset: header.baseOffset, now: -1,
-                            marker: try view.marker(at: position, header))
+                            marker: try view.marker(at: position, header), highWatermark: highWatermark)
                     } catch {
                         failure = error
                         return false

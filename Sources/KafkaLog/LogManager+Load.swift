@@ -100,6 +100,7 @@ extension LogManager {
         config: @escaping @Sendable (String, KafkaUUID?) -> LogConfig
     ) throws(LogDirectoryError) -> LoadReport {
         var report = LoadReport()
+        self.staleCheckpoints.withLock { $0.isOfAny = true }
         for index in self.directories.indices where self.directories[index].isOnline {
             let directory = self.directories[index]
             do throws(IOError) {

@@ -93,6 +93,26 @@ extension LogManager {
         try directory.writeCheckpoint(LogDirectory.highWatermarks, highWatermarks)
     }
 
+    /// Before a partition is made whose name is still in the checkpoints: where the deleted one began, and up to where it
+    /// was on disk, would be taken for its own after a crash. Once for all that were deleted until now.
+    func renewCheckpoints(before partition: TopicPartition) throws(IOError) {
+        let stale = self.staleCheckpoints.withLock { stale -> StaleCheckpoints? in
+            guard stale.isOfAny || stale.partitions.contains(partition) else { return nil }
+            defer { stale = StaleCheckpoints() }
+            return stale
+        }
+        guard let stale else { return }
+        do throws(IOError) {
+            for index in self.directories.indices where self.directories[index].isOnline { try self.checkpoint(index) }
+        } catch {
+            self.staleCheckpoints.withLock { now in
+                now.isOfAny = now.isOfAny || stale.isOfAny
+                now.partitions.formUnion(stale.partitions)
+            }
+            throw error
+        }
+    }
+
     /// So much of all partitions together is soon read after a crash; beyond it marks are put off less.
     private static let unmarkedLimit = 256 << 20
     private static let lazyBytesAboveLimit = 64 << 10

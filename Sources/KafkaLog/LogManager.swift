@@ -82,6 +82,14 @@ package final class LogManager: Sendable {
     /// Indexes of data folders that get no new partitions: cordoned.log.dirs.
     let cordoned = Mutex<Set<Int>>([])
     let failedFolder = CallbackSlot<FailedFolder>()
+    let staleCheckpoints = Mutex(StaleCheckpoints())
+
+    /// What checkpoint files may say of partitions that are no more.
+    struct StaleCheckpoints {
+        /// Of any: they are of the last run.
+        var isOfAny = false
+        var partitions: Set<TopicPartition> = []
+    }
 
     struct State {
         var logs = LogTable()
@@ -135,6 +143,15 @@ package final class LogManager: Sendable {
         now: Int64,
         report: @escaping @Sendable (LogNotice) -> Void = { _ in }
     ) throws(LogDirectoryError) -> LogManager {
+        try self.open(
+            configuration, background: background, syncs: syncs, reads: ReadPool(), writers: FolderWriters(), now: now,
+            report: report)
+    }
+
+    static func open(
+        _ configuration: Configuration, background: any BackgroundExecutor, syncs: (any BackgroundExecutor)? = nil,
+        reads: ReadPool, writers: FolderWriters, now: Int64, report: @escaping @Sendable (LogNotice) -> Void
+    ) throws(LogDirectoryError) -> LogManager {
         precondition(!configuration.directories.isEmpty)
         // An id that a folder already has is the one for the others.
         var clusterID = configuration.clusterID
@@ -162,7 +179,7 @@ package final class LogManager: Sendable {
             syncs: syncs,
             // Connections need descriptors too.
             openLogs: OpenLogs(limit: FileSystem.fileLimit / 2), marks: MarksOfFolders(directories.map(\.marks)),
-            report: report)
+            reads: reads, writers: writers, report: report)
         let manager = LogManager(configuration, directories, environment, now: now)
         environment.events.onStorageFailure { [weak manager] in manager?.storageFailed($0) }
         environment.fileRelief.set { [weak manager] in manager?.environment.openLogs.relieve() }
@@ -214,6 +231,7 @@ package final class LogManager: Sendable {
         _ partition: TopicPartition, topicID: KafkaUUID, config: LogConfig, now: Int64
     ) throws(IOError) -> PartitionLog {
         if let existing = self.log(for: partition) { return existing }
+        try self.renewCheckpoints(before: partition)
         var failure = IOError(.mkdir, partition.description, code: EIO)
         for index in self.foldersByFill() {
             let folder = PartitionFolder(path: self.directories[index].path + "/" + partition.description)
@@ -270,6 +288,7 @@ package final class LogManager: Sendable {
     /// Takes a partition out of use at once and deletes its files after file.delete.delay.ms. Blocks for a rename.
     package func delete(_ partition: TopicPartition, now: Int64) throws(IOError) {
         guard let entry = self.state.withLock({ $0.logs.removeValue(forKey: partition) }) else { return }
+        self.staleCheckpoints.withLock { _ = $0.partitions.insert(partition) }
         self.cancelMove(of: partition)
         let delay = entry.log.config.fileDeleteDelayMs
         entry.log.markDeleted()

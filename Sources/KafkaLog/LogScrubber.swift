@@ -134,16 +134,20 @@ extension PartitionLog {
         FileSystem.advise(file, .random)
         let view = SegmentView(
             baseOffset: found.base, file: file, end: found.end,
-            offsetIndex: self.entries(found.offsets, self.folder.path(found.base, .index)),
-            timeIndex: self.entries(found.times, self.folder.path(found.base, .timeindex)), checks: found.checks)
+            offsetIndex: try self.entries(found.offsets, self.folder.path(found.base, .index)),
+            timeIndex: try self.entries(found.times, self.folder.path(found.base, .timeindex)), checks: found.checks)
         let isMissing =
             view.offsetIndex == nil && found.offsets > 0 || view.timeIndex == nil && found.times > 0
         return (CheckSource(view: view, limit: found.limit, latestEpoch: found.epoch), isMissing)
     }
 
-    private func entries<Entry>(_ count: Int, _ path: String) -> IndexFile<Entry>? {
-        guard count > 0, let file = try? FileSystem.open(path, .read) else { return nil }
-        return IndexFile(file: file, count: count)
+    /// Nil where there is no such file. One that cannot be opened just now is not missing.
+    private func entries<Entry>(_ count: Int, _ path: String) throws(IOError) -> IndexFile<Entry>? {
+        guard count > 0 else { return nil }
+        do throws(IOError) { return IndexFile(file: try FileSystem.open(path, .read), count: count) } catch {
+            guard error.code == ENOENT else { throw error }
+            return nil
+        }
     }
 
     /// The entries in the index files are not those of the batches, or some are missing.
@@ -153,7 +157,12 @@ extension PartitionLog {
                 state.active.size >= source.view.end
             else { return }
             var view = source.view
-            view.file = try state.active.openFile(self.folder)
+            // The one that was read may have been replaced by another of its name. It is not kept open for this.
+            if let file = state.active.file {
+                view.file = file
+            } else {
+                view.file = try FileSystem.open(self.folder.path(view.baseOffset, .log), .read)
+            }
             view.end = state.active.size
             try self.remakeActiveIndexes(&state, view)
             state.active.areIndexFilesChecked = true

@@ -16,6 +16,8 @@ struct OpenHints: Sendable {
     var isNothingTorn = false
     var recoveryPoint: Int64 = 0
     var logStartOffset: Int64 = 0
+    /// Where the log ends, where that is known though its files cannot be believed.
+    var logEndOffset: Int64?
     /// The newest version of the segment list that is noted.
     var listVersion: UInt32 = 0
 }
@@ -71,7 +73,7 @@ extension PartitionLog {
         let log = PartitionLog(
             topicPartition: topicPartition, topicID: topicID, folder: folder, environment: environment, state: state)
         for message in loader.notices { log.notice(.warning, message) }
-        if state.needsMark { log.state.withLock { log.list(&$0) } }
+        if state.mustBeListed { log.state.withLock { log.list(&$0) } }
         if config.flushBeforeAck, log.state.withLock({ $0.applyFlushBeforeAck(isOpening: true) }) { log.scheduleSync() }
         return (log, loader.report)
     }
@@ -198,14 +200,19 @@ extension PartitionLog {
 
     /// After a truncation: the producers as the batches that are left tell.
     func rebuildProducers() throws(IOError) {
-        let (sealed, active, start, end) = try self.state.withLock { state throws(IOError) in
-            (state.sealed, try self.activeView(&state), state.logStartOffset, state.logEndOffset)
+        let (sealed, active, start, end, highWatermark) = try self.state.withLock { state throws(IOError) in
+            (
+                state.sealed, try self.activeView(&state), state.logStartOffset, state.logEndOffset,
+                state.highWatermark
+            )
         }
         try self.removeSnapshots { $0 > end }
         var loader = LogLoader(
             folder: self.folder, config: self.config, hints: OpenHints(logStartOffset: start), now: 0)
         let producers = try loader.replayProducers(
-            segments: sealed.map { ($0.baseOffset, $0.size) } + [(active.baseOffset, active.end)], upTo: end)
+            segments: sealed.map { ($0.baseOffset, $0.size) } + [(active.baseOffset, active.end)], upTo: end,
+            // None where all is below it: then the newest snapshot will do.
+            highWatermark: highWatermark < end ? highWatermark : .max)
         self.state.withLock { $0.producers = producers }
     }
 }

@@ -76,6 +76,10 @@ extension PartitionLog {
             else { return nil }
         }
         if mark.position == 0 && mark.logEndOffset != mark.segmentBase { return nil }
+        // Transactions that ended behind what is synced are in no mark.
+        if config.flushBeforeAck, !hints.isClean, mark.recoveryPoint < mark.logEndOffset, mark.hasEndedTransactions {
+            return nil
+        }
         var epochs = LeaderEpochCache(entries: mark.epochs)
         if mark.epochs.isEmpty, mark.logEndOffset > 0, let found = try folder.readLeaderEpochs() { epochs = found }
         let state = State(
@@ -84,7 +88,7 @@ extension PartitionLog {
         let log = PartitionLog(
             topicPartition: mark.partition, topicID: mark.topicID, folder: folder, environment: environment,
             state: state)
-        if state.needsMark { log.state.withLock { log.list(&$0) } }
+        if state.mustBeListed { log.state.withLock { log.list(&$0) } }
         if config.flushBeforeAck, log.state.withLock({ $0.applyFlushBeforeAck(isOpening: true) }) { log.scheduleSync() }
         return log
     }
@@ -146,17 +150,28 @@ extension PartitionLog {
     func verify(_ state: inout State) throws(IOError) {
         guard state.isUnverified else { return }
         guard state.status == .open else { return }
-        if try self.fits(state) {
+        // It was whole when it was closed: a gap between segments was left by compaction, and costs nothing behind it.
+        var hints = OpenHints(
+            isSameBoot: true, logStartOffset: state.logStartOffset, listVersion: state.listVersion &+ 1)
+        switch try self.fit(state) {
+        case .same:
             state.isUnverified = false
             return
+        case .longer:
+            // What a start cut off may be there again after a power cut, where that start was killed too. What was known of
+            // the rest holds.
+            self.notice(.warning, "its last file is longer than when it was closed")
+            hints.isNothingTorn = true
+            hints.mark = self.mark(of: state, epochs: state.epochs.entries)
+            hints.recoveryPoint = state.recoveryPoint
+        case .damaged:
+            self.notice(.warning, "its files are not what they were when they were closed, and are read anew")
+            hints.isNothingTorn = true
+            hints.logEndOffset = state.logEndOffset
+        case .other:
+            self.notice(.warning, "its files are not what they were when they were closed, and are read anew")
         }
-        self.notice(.warning, "its files are not what they were when they were closed, and are read anew")
-        // It was whole when it was closed: a gap between segments was left by compaction, and costs nothing behind it.
-        var loader = LogLoader(
-            folder: self.folder, config: state.config,
-            hints: OpenHints(
-                isSameBoot: true, logStartOffset: state.logStartOffset, listVersion: state.listVersion &+ 1),
-            now: wallClockMs())
+        var loader = LogLoader(folder: self.folder, config: state.config, hints: hints, now: wallClockMs())
         var found = try loader.load(writer: state.writer)
         for message in loader.notices { self.notice(.warning, message) }
         found.highWatermarkFollows = state.highWatermarkFollows
@@ -174,15 +189,28 @@ extension PartitionLog {
         self.changed(&state)
     }
 
-    private func fits(_ state: borrowing State) throws(IOError) -> Bool {
+    private enum Fit {
+        case same
+        /// The last file has more than it had.
+        case longer
+        /// The log's files are as long as they were; something in them is wrong.
+        case damaged
+        /// Somebody has cut or replaced them.
+        case other
+    }
+
+    private func fit(_ state: borrowing State) throws(IOError) -> Fit {
         for segment in state.sealed {
             let path = self.folder.path(segment.baseOffset, .log)
-            guard try FileSystem.status(path)?.size == segment.size else { return false }
+            guard try FileSystem.status(path)?.size == segment.size else { return .other }
         }
         let active = state.active
         let size = try FileSystem.status(self.folder.path(active.baseOffset, .log))?.size
         // The empty file of a new partition may be gone: nothing is lost with it.
-        guard size == active.size || (size == nil && active.size == 0 && state.sealed.isEmpty) else { return false }
+        let isMissing = size == nil && active.size == 0 && state.sealed.isEmpty
+        guard isMissing || size ?? 0 >= active.size, isMissing || size != nil else { return .other }
+        let fit = size ?? 0 > active.size ? Fit.longer : .same
+        let differs = fit == .same ? Fit.damaged : .other
         try self.cutIndex(.index, active.baseOffset, active.offsetIndex.persisted * OffsetIndexEntry.size)
         try self.cutIndex(.timeindex, active.baseOffset, active.timeIndex.persisted * TimeIndexEntry.size)
         try self.cutIndex(
@@ -191,15 +219,17 @@ extension PartitionLog {
             // It has no checksum of its own, and those who read it believe it.
             guard let index = try TransactionIndex(self.folder, active.baseOffset),
                 index.count == active.transactionIndex.persisted, try index.crc() == active.transactionIndexCRC
-            else { return false }
+            else { return differs }
         }
-        guard active.size > 0 else { return true }
+        guard active.size > 0 else { return fit }
         let file = try FileSystem.open(self.folder.path(active.baseOffset, .log), .read)
         let view = SegmentView(
             baseOffset: active.baseOffset, file: file, end: active.size, offsetIndex: nil, timeIndex: nil)
-        guard let last = try view.header(at: active.lastBatchPosition) else { return false }
-        return last.crc == active.lastBatchCRC && last.lastOffset + 1 == state.logEndOffset
+        guard let last = try view.header(at: active.lastBatchPosition) else { return differs }
+        let isLast =
+            last.crc == active.lastBatchCRC && last.lastOffset + 1 == state.logEndOffset
             && active.lastBatchPosition + last.sizeInBytes == active.size
+        return isLast ? fit : differs
     }
 
     /// An index file has no more than `size` bytes afterwards. One that has less, or is wrong, is made anew on first use.

@@ -28,7 +28,7 @@ package final class LogEnvironment: Sendable {
     package let writebackBytes: Int
     package let report: @Sendable (LogNotice) -> Void
     /// Reads and checks what a fetch waits for.
-    package let reads = ReadPool()
+    package let reads: ReadPool
     package let counters = LogCounters()
     let damageReport = DamageReport()
     /// Closes files that are not needed at the moment, where the process can open no more. To be called without a lock.
@@ -38,7 +38,7 @@ package final class LogEnvironment: Sendable {
     /// Where changes of segment lists are noted.
     let marks: MarksOfFolders
     package let events = LogEvents()
-    package let writers = FolderWriters()
+    package let writers: FolderWriters
     /// Carries out the syncs that somebody waits for, many at once.
     package let syncs: any BackgroundExecutor
 
@@ -58,10 +58,13 @@ package final class LogEnvironment: Sendable {
     init(
         background: any BackgroundExecutor, segmentCache: SegmentCache, trash: Trash, producerIDExpirationMs: Int64,
         writebackBytes: Int, syncs: (any BackgroundExecutor)?, openLogs: OpenLogs, marks: MarksOfFolders,
+        reads: ReadPool = ReadPool(), writers: FolderWriters = FolderWriters(),
         report: @escaping @Sendable (LogNotice) -> Void
     ) {
         self.background = background
         self.syncs = syncs ?? background
+        self.reads = reads
+        self.writers = writers
         self.segmentCache = segmentCache
         self.trash = trash
         self.producerIDExpirationMs = producerIDExpirationMs

@@ -162,6 +162,8 @@ package final class PartitionLog: Sendable {
                 state.active.rollJitterMs = Self.jitter(config)
             }
             state.sharedConfig = .shared(config)
+            // What was appended before may be due by flush.ms now.
+            if config.flushMs < .max { self.list(&state) }
             return state.applyFlushBeforeAck(isOpening: false)
         }
         if mustSync { self.scheduleSync() }

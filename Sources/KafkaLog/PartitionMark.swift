@@ -40,6 +40,9 @@ struct PartitionMark: Sendable {
 }
 
 extension PartitionMark {
+    /// Whether markers have been seen of any producer.
+    var hasEndedTransactions: Bool { self.producers.values.contains { $0.coordinatorEpoch >= 0 } }
+
     private static let version: UInt8 = 5
     /// So many entries wait for their file.
     static let maxEntries = 64
@@ -284,21 +287,26 @@ extension PartitionLog {
             state.needsMark = false
             state.marked = (state.active.baseOffset, state.active.size)
             state.markRoundsLeftOut = 0
-            let active = state.active
-            return PartitionMark(
-                partition: self.topicPartition, topicID: self.topicID, logStartOffset: state.logStartOffset,
-                logEndOffset: state.logEndOffset, recoveryPoint: state.recoveryPoint, segmentBase: active.baseOffset,
-                position: active.size, lastBatchPosition: active.lastBatchPosition, lastBatchCRC: active.lastBatchCRC,
-                largest: active.largest, bytesSinceIndexEntry: active.bytesSinceIndexEntry,
-                offsetIndexCount: active.offsetIndex.persisted, timeIndexCount: active.timeIndex.persisted,
-                lastIndexedTimestamp: active.lastIndexedTimestamp,
-                offsetEntries: Array(active.offsetIndex.unwrittenEntries),
-                timeEntries: Array(active.timeIndex.unwrittenEntries),
-                transactionIndexCount: active.transactionIndex.persisted,
-                transactionIndexCRC: active.transactionIndexCRC,
-                transactionEntries: Array(active.transactionIndex.unwrittenEntries), epochs: epochs,
-                sealedCount: state.sealed.count, listVersion: state.listVersion,
-                producers: state.producers.producers)
+            return self.mark(of: state, epochs: epochs)
         }
+    }
+
+    /// - Parameter epochs: empty where they are in their file.
+    func mark(of state: borrowing State, epochs: [LeaderEpochCache.Entry]) -> PartitionMark {
+        let active = state.active
+        return PartitionMark(
+            partition: self.topicPartition, topicID: self.topicID, logStartOffset: state.logStartOffset,
+            logEndOffset: state.logEndOffset, recoveryPoint: state.recoveryPoint, segmentBase: active.baseOffset,
+            position: active.size, lastBatchPosition: active.lastBatchPosition, lastBatchCRC: active.lastBatchCRC,
+            largest: active.largest, bytesSinceIndexEntry: active.bytesSinceIndexEntry,
+            offsetIndexCount: active.offsetIndex.persisted, timeIndexCount: active.timeIndex.persisted,
+            lastIndexedTimestamp: active.lastIndexedTimestamp,
+            offsetEntries: Array(active.offsetIndex.unwrittenEntries),
+            timeEntries: Array(active.timeIndex.unwrittenEntries),
+            transactionIndexCount: active.transactionIndex.persisted,
+            transactionIndexCRC: active.transactionIndexCRC,
+            transactionEntries: Array(active.transactionIndex.unwrittenEntries), epochs: epochs,
+            sealedCount: state.sealed.count, listVersion: state.listVersion,
+            producers: state.producers.producers)
     }
 }

@@ -36,6 +36,9 @@ extension ProducerStateManager {
             lastStableOffset: self.openTransactions.first?.firstOffset ?? lastOffset + 1)
     }
 
+    /// Whether markers have been seen of any producer.
+    var haveEndedTransactions: Bool { self.producers.values.contains { $0.coordinatorEpoch >= 0 } }
+
     /// The first offset of a transaction that is open, or whose marker is not below the high watermark; nil where there
     /// is none.
     func firstUnstableOffset(highWatermark: Int64) -> Int64? {

@@ -53,12 +53,20 @@ package final class ReadPool: Sendable {
     private static let recentMs: Int64 = 1000
     private static let maxAheadsInFlight = 64
 
-    private let threads: BackgroundThreads
+    private let threads: any BackgroundExecutor
+    /// Those of its own.
+    private let ownThreads: BackgroundThreads?
     private let state = Mutex(State())
     private let done = CallbackSlot<TopicPartition>()
 
     /// Threads are started when there is work for them.
-    init(threads: Int = 3) { self.threads = BackgroundThreads(threads: threads) }
+    init(threads: Int = 3) {
+        let threads = BackgroundThreads(threads: threads)
+        (self.threads, self.ownThreads) = (threads, threads)
+    }
+
+    /// - Parameter executor: for tests.
+    init(executor: any BackgroundExecutor) { (self.threads, self.ownThreads) = (executor, nil) }
 
     /// Called, on one of the pool's threads, each time that something of a partition was read: who waits for it looks
     /// again. (Looks first where it began to wait after it was told to.)
@@ -92,7 +100,7 @@ package final class ReadPool: Sendable {
     /// Ends the threads. Not to be called on one of them.
     func stop() {
         self.state.withLock { $0.isStopped = true }
-        self.threads.stop()
+        self.ownThreads?.stop()
     }
 
     func start(_ read: PendingRead, of log: PartitionLog) -> Start {

@@ -43,6 +43,24 @@ final class SegmentChecks: Sendable {
         var firstOffset: Int64
         /// The least that the batch after it may have.
         var nextOffset: Int64
+
+        /// What is left of it where a part was found damaged later.
+        fileprivate func without(_ damage: DamagedRange) -> [CheckedRange] {
+            guard damage.start < self.end, self.start < damage.end else { return [self] }
+            var left: [CheckedRange] = []
+            if self.start < damage.start {
+                left.append(
+                    CheckedRange(
+                        start: self.start, end: damage.start, firstOffset: self.firstOffset,
+                        nextOffset: damage.firstOffset))
+            }
+            if damage.end < self.end {
+                left.append(
+                    CheckedRange(
+                        start: damage.end, end: self.end, firstOffset: damage.endOffset, nextOffset: self.nextOffset))
+            }
+            return left
+        }
     }
 
     enum Admission: Equatable {
@@ -222,6 +240,7 @@ final class SegmentChecks: Sendable {
             }
             kept.insert(merged, at: kept.firstIndex { $0.start > merged.start } ?? kept.count)
             state.damaged = kept
+            state.checked = state.checked.flatMap { $0.without(merged) }
             return true
         }
     }

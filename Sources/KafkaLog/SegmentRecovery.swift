@@ -120,10 +120,11 @@ enum SegmentRecovery {
     /// `nextOffset` is the least offset that the next batch may have, and is moved on.
     /// - Parameter keepsDamage: what is not right but has whole batches behind it, or all its bytes, stays in the log, to be
     ///   found when it is to be served.
+    /// - Parameter knownEnd: where the offsets of the file end, where that is known.
     /// - Returns: whether everything up to `fileSize` was valid.
     static func scan(
         _ file: LogFile, into segment: inout ActiveSegment, fileSize: Int, check: Check, interval: Int,
-        keepsDamage: Bool = false, nextOffset: inout Int64,
+        keepsDamage: Bool = false, knownEnd: Int64? = nil, nextOffset: inout Int64,
         visit: (RecordBatchHeader, TransactionMarker?) -> AbortedTransaction?
     ) throws(IOError) -> Bool {
         guard segment.size < fileSize else { return segment.size == fileSize }
@@ -141,9 +142,10 @@ enum SegmentRecovery {
             guard let bytes = try window.bytes(at: position, atLeast: RecordBatchHeader.size),
                 let header = RecordBatchHeader(bytes), header.isPlausible,
                 header.sizeInBytes <= fileSize - position, header.baseOffset >= nextOffset,
-                header.lastOffset &- segment.baseOffset <= Int64(Int32.max)
+                header.lastOffset &- segment.baseOffset <= Int64(Int32.max), header.lastOffset < knownEnd ?? .max,
+                try self.fitsWhatFollows(header, file, at: position, fileSize, nextOffset, keepsDamage)
             else {
-                guard keepsDamage, try self.pass(file, &segment, fileSize, &nextOffset) else { return false }
+                guard keepsDamage, try self.pass(file, &segment, fileSize, knownEnd, &nextOffset) else { return false }
                 continue
             }
             let isChecked = position + header.sizeInBytes > checkedFrom
@@ -151,11 +153,15 @@ enum SegmentRecovery {
                 guard keepsDamage else { return false }
                 if try self.isFollowed(header, file, at: position, fileSize) {
                     // Nothing that it says of producers and epochs is believed.
+                    var known = header
+                    if position + header.sizeInBytes == fileSize {
+                        known.lastOffsetDelta = self.lastOffsetDelta(ofDamaged: header, knownEnd)
+                    }
                     segment.add(
-                        header, baseOffset: header.baseOffset, maxTimestamp: header.maxTimestamp, interval: interval)
+                        known, baseOffset: header.baseOffset, maxTimestamp: header.maxTimestamp, interval: interval)
                     segment.uncheckedBefore = segment.size
-                    nextOffset = header.lastOffset + 1
-                } else if try !self.pass(file, &segment, fileSize, &nextOffset) {
+                    nextOffset = known.lastOffset + 1
+                } else if try !self.pass(file, &segment, fileSize, knownEnd, &nextOffset) {
                     return false
                 }
                 continue
@@ -174,6 +180,17 @@ enum SegmentRecovery {
         return true
     }
 
+    /// No CRC covers the base offset: one that leaves a gap before it, and reaches into the next batch, is wrong.
+    private static func fitsWhatFollows(
+        _ header: RecordBatchHeader, _ file: LogFile, at position: Int, _ fileSize: Int, _ nextOffset: Int64,
+        _ keepsDamage: Bool
+    ) throws(IOError) -> Bool {
+        guard keepsDamage, header.baseOffset > nextOffset else { return true }
+        let view = SegmentView(baseOffset: 0, file: file, end: fileSize, offsetIndex: nil, timeIndex: nil)
+        guard let next = try view.header(at: position + header.sizeInBytes) else { return true }
+        return !next.isPlausible || next.baseOffset > header.lastOffset
+    }
+
     /// Whether a header, whose batch has a wrong CRC, leads to the next batch or to the end of the file.
     private static func isFollowed(
         _ header: RecordBatchHeader, _ file: LogFile, at position: Int, _ fileSize: Int
@@ -185,18 +202,37 @@ enum SegmentRecovery {
         return next.isPlausible && next.baseOffset == header.lastOffset + 1
     }
 
-    /// Goes on behind damage, where there is a whole batch.
+    /// Of a batch with a wrong CRC at the end of a file: the bit that is wrong may be one of its last offset. Its records
+    /// are counted twice in its header.
+    private static func lastOffsetDelta(ofDamaged header: RecordBatchHeader, _ knownEnd: Int64?) -> Int32 {
+        if let knownEnd, let delta = Int32(exactly: knownEnd &- 1 &- header.baseOffset), delta >= 0 { return delta }
+        let byCount = header.recordsCount &- 1
+        if header.lastOffsetDelta == byCount { return byCount }
+        // Neither offsets that were given out are given out again, nor are there more records than there is room for.
+        let room = max(0, (header.sizeInBytes - RecordBatchHeader.size) / Self.leastRecordSize - 1)
+        let fitting = [header.lastOffsetDelta, byCount].filter { $0 >= 0 && Int($0) <= room }
+        return fitting.max() ?? Int32(clamping: room)
+    }
+
+    /// Bytes of a record without key, value and headers.
+    private static let leastRecordSize = 7
+
+    /// Goes on behind damage, where there is a whole batch, or where the offsets that it held are known.
     private static func pass(
-        _ file: LogFile, _ segment: inout ActiveSegment, _ fileSize: Int, _ nextOffset: inout Int64
+        _ file: LogFile, _ segment: inout ActiveSegment, _ fileSize: Int, _ knownEnd: Int64?,
+        _ nextOffset: inout Int64
     ) throws(IOError) -> Bool {
         let view = SegmentView(
             baseOffset: segment.baseOffset, file: file, end: fileSize, offsetIndex: nil, timeIndex: nil)
-        var checker = BatchChecker(view, from: segment.size, nextOffset: nextOffset, limit: .max, now: 0)
+        var checker = BatchChecker(view, from: segment.size, nextOffset: nextOffset, limit: knownEnd ?? .max, now: 0)
         defer { checker.free() }
-        guard case .damage = try checker.next(), checker.position < fileSize else { return false }
+        guard case .damage = try checker.next(), checker.position < fileSize || knownEnd != nil else { return false }
         segment.size = checker.position
         segment.uncheckedBefore = segment.size
+        // The batch before the damage is not the one to be read for what lies in it.
+        segment.recent.removeAll()
         nextOffset = checker.nextOffset
+        if let knownEnd, segment.size >= fileSize { nextOffset = max(knownEnd, segment.baseOffset) }
         return true
     }
 }

@@ -38,6 +38,36 @@ import Testing
         manager.shutdown()
     }
 
+    /// Where the records of a deleted topic began, and up to where they were on disk, tells nothing of another of its name.
+    @Test(arguments: [false, true]) func aNewTopicDoesNotBeginWhereTheDeletedOneDid(restarts: Bool) throws {
+        let partition = TopicPartition(topic: "t", partition: 0)
+        var manager = try self.open(self.folder.path + "/data")
+        var log = try manager.create(partition, topicID: ordersID, config: LogConfig(), now: 0)
+        for _ in 0..<20 { log.append(batch(2)) }
+        #expect(manager.deleteRecords(before: [(log, 10)]) == [.success(10)])
+        try log.flush()
+        manager.checkpoint()
+        try manager.delete(partition, now: 0)
+        var folder = self.folder
+        if restarts {
+            // Killed, and started again.
+            folder = folder.copy()
+            manager.shutdown()
+            manager = try self.open(folder.path + "/data")
+        }
+        let id = KafkaUUID(high: 7, low: 10)
+        log = try manager.create(partition, topicID: id, config: LogConfig(), now: 0)
+        for _ in 0..<3 { log.append(batch(2)) }
+        manager.writeMarks()
+        let copy = folder.copy()
+        let again = try self.open(copy.path + "/data")
+        let found = try #require(again.log(for: partition))
+        #expect(found.topicID == id)
+        #expect(found.snapshot.logStartOffset == 0 && found.logEndOffset == 6 && found.recoveryPoint == 0)
+        again.shutdown()
+        manager.shutdown()
+    }
+
     @Test func anOlderCheckpointDoesNotReplaceANewer() throws {
         let path = self.folder.path + "/data"
         let manager = try self.open(path)

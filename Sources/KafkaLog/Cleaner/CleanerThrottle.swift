@@ -33,6 +33,9 @@ final class CleanerThrottle: Sendable {
 
     /// Waits as long as `bytes` more take, or until somebody wants it to end.
     func admit(_ bytes: Int, until isAborted: () -> Bool) {
+        #if OTTLA_SIMULATED_FILES
+            SimulatedDisk.current.onCleanerRead?()
+        #endif
         var wait = self.rate.withLock { $0.take(bytes, nowNs: ottla_monotonic_ns()) }
         while wait > 0, !isAborted() {
             let nap = min(wait, 20_000_000)

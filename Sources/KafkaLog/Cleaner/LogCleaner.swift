@@ -55,7 +55,7 @@ package final class LogCleaner: Sendable {
     private let state: Mutex<State>
     private let throttle: CleanerThrottle
     private let hasher = KeyHasher.random()
-    private let stopping = Atomic(false)
+    let stopping = Atomic(false)
     private let report: @Sendable (LogNotice) -> Void
 
     init(_ settings: Settings, report: @escaping @Sendable (LogNotice) -> Void) {

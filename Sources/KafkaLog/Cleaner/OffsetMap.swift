@@ -7,7 +7,11 @@ import Glibc
 final class OffsetMap {
     /// Hash (16 bytes) and offset plus one (8); 0 there: free.
     static let entrySize = 24
-    private static let firstSlots = 4096
+    #if OTTLA_SIMULATED_FILES
+        private static let firstSlots = 4
+    #else
+        private static let firstSlots = 4096
+    #endif
     /// Above the offset while a rehash has not looked at the entry yet.
     private static let unmoved: UInt64 = 1 << 63
 

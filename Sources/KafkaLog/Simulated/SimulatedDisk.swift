@@ -53,6 +53,8 @@
         package private(set) var isStopped = false
         /// Slow calls: one in so many takes a while of the simulated time.
         package var slowOneIn = 0
+        /// Called by the cleaner before it reads on, without a lock.
+        package var onCleanerRead: (() -> Void)?
 
         // MARK: counts
 

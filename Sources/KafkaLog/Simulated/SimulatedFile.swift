@@ -254,9 +254,9 @@
 
         /// A bit turns over where it lies.
         package func flip(bit: Int) {
-            guard bit >> 3 < min(self.size, self.durableSize) else { return }
             let mask = UInt8(1) << UInt8(bit & 7)
-            for pointer in [self.cached.pointer, self.durable.pointer] {
+            for (pointer, size) in [(self.cached.pointer, self.size), (self.durable.pointer, self.durableSize)] {
+                guard bit >> 3 < size else { continue }
                 let byte = pointer.load(fromByteOffset: bit >> 3, as: UInt8.self)
                 pointer.storeBytes(of: byte ^ mask, toByteOffset: bit >> 3, as: UInt8.self)
             }
