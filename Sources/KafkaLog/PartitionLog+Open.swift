@@ -171,14 +171,16 @@ extension PartitionLog {
         return isClosed
     }
 
-    /// Drops the log out of use, before its folder is renamed. Waits for the end of a cleaning.
+    /// Drops the log out of use, before its folder is renamed. Waits for the end of a sync and of a cleaning.
     func markDeleted() {
         defer { self.abortCleaning() }
-        let segments = self.state.withLock { state -> [SealedSegment] in
-            state.status = .deleted
-            state.nextFile = nil
-            state.active.file = nil
-            return state.sealed
+        let segments = self.syncing.withLock { _ in
+            self.state.withLock { state -> [SealedSegment] in
+                state.status = .deleted
+                state.nextFile = nil
+                state.active.file = nil
+                return state.sealed
+            }
         }
         for segment in segments { self.environment.segmentCache.remove(segment) }
     }

@@ -68,6 +68,30 @@ import Testing
         manager.shutdown()
     }
 
+    /// A flush that was asked for before the topic was deleted writes nothing into the folder of another of its name.
+    @Test func aLateFlushOfADeletedTopicWritesNothing() throws {
+        let later = Manual()
+        let manager = try LogManager.open(
+            LogManager.Configuration(directories: [self.folder.path + "/data"], nodeID: 1), background: later, now: 0)
+        var config = LogConfig()
+        config.flushMs = 100
+        config.indexIntervalBytes = 0
+        _ = try manager.load(now: 0, config: { [config] _, _ in config })
+        let partition = TopicPartition(topic: "t", partition: 0)
+        let old = try manager.create(partition, topicID: ordersID, config: config, now: 0)
+        for _ in 0..<4 { old.append(batch(2), epoch: 3) }
+        old.flushIfDue(now: 200)
+        try manager.delete(partition, now: 0)
+        let id = KafkaUUID(high: 7, low: 10)
+        let log = try manager.create(partition, topicID: id, config: config, now: 0)
+        log.append(batch(1))
+        later.runAll()
+        let files = PartitionFolder(path: log.path)
+        #expect(contents(files.path(0, .index)).isEmpty)
+        #expect(contents(log.path + "/" + PartitionFolder.leaderEpochs).isEmpty)
+        manager.shutdown()
+    }
+
     @Test func anOlderCheckpointDoesNotReplaceANewer() throws {
         let path = self.folder.path + "/data"
         let manager = try self.open(path)

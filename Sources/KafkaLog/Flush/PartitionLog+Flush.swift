@@ -65,6 +65,8 @@ extension PartitionLog {
         }
         let plan = try self.state.withLock { state throws(IOError) -> Plan? in
             guard state.status != .failed else { throw IOError(.sync, self.folder.path, code: EIO) }
+            // Its folder may be another topic's of the same name.
+            guard state.status != .deleted else { return nil }
             let target = min(limit, state.logEndOffset)
             guard target > state.recoveryPoint else { return nil }
             var segments = state.sealed.filter { $0.nextOffset > state.recoveryPoint && $0.baseOffset < target }
