@@ -103,7 +103,10 @@ extension LogManager {
         }
         guard let stale else { return }
         do throws(IOError) {
-            for index in self.directories.indices where self.directories[index].isOnline { try self.checkpoint(index) }
+            for index in self.directories.indices where self.directories[index].isOnline {
+                try self.checkpoint(index)
+                try self.cleaner.renewCheckpoint(self.directories[index])
+            }
         } catch {
             self.staleCheckpoints.withLock { now in
                 now.isOfAny = now.isOfAny || stale.isOfAny

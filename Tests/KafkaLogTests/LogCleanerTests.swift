@@ -197,6 +197,33 @@ struct LogCleanerTests {
         manager.shutdown()
     }
 
+    @Test("What was known of a deleted topic is not known of another of its name, even where that could not be written")
+    func deletedAndMadeAnew() throws {
+        let path = self.folder.path + "/cleaner-offset-checkpoint"
+        var manager = try self.manager()
+        try self.fill(try self.make(manager))
+        #expect(manager.cleaner.cleanDirtiest(of: manager, now: 5000))
+        let known = contents(path)
+        #expect(mkdir(path + ".tmp", 0o755) == 0)
+        try manager.delete(orders, now: 0)
+        #expect(contents(path) == known, "it cannot be written")
+        #expect(throws: IOError.self) { try self.make(manager) }
+        #expect(rmdir(path + ".tmp") == 0)
+        let log = try self.make(manager)
+        #expect(String(decoding: contents(path), as: UTF8.self) == "0\n0\n")
+        try self.fill(log, rounds: 12)
+        #expect(manager.cleaner.cleanDirtiest(of: manager, now: 5000))
+        #expect(try log.keys() == ["a=v", "b=11"])
+        // Nor by the next process.
+        try manager.delete(orders, now: 0)
+        manager.shutdown()
+        try FileSystem.replace(path, with: known, durable: false)
+        manager = try self.manager()
+        _ = try manager.load(now: 0) { _, _ in compacted() }
+        #expect(String(decoding: contents(path), as: UTF8.self) == "0\n0\n")
+        manager.shutdown()
+    }
+
     @Test("Settings while it runs: another rate at once, another number of threads")
     func settings() throws {
         let manager = try self.manager { $0.cleaner.maxBytesPerSecond = 1 }

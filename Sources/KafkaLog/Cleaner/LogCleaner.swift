@@ -47,6 +47,8 @@ package final class LogCleaner: Sendable {
         var settings: Settings
         /// By the data folder's path; read on first use.
         var checkpoints: [String: [TopicPartition: Int64]] = [:]
+        /// Paths of data folders whose file does not say the same, since it could not be written.
+        var unwritten: Set<String> = []
         var uncleanable: Set<TopicPartition> = []
         var counters = Counters()
         var threads: [PeriodicThread] = []
@@ -146,9 +148,21 @@ package final class LogCleaner: Sendable {
             return offsets
         }
         guard let changed else { return }
-        do throws(IOError) { try directory.writeCheckpoint(Self.checkpointName, changed) } catch {
+        do throws(IOError) { try self.write(changed, directory) } catch {
             self.report(LogNotice(level: .error, message: "\(Self.checkpointName): \(error)"))
         }
+    }
+
+    private func write(_ offsets: [TopicPartition: Int64], _ directory: LogDirectory) throws(IOError) {
+        self.state.withLock { _ = $0.unwritten.insert(directory.path) }
+        try directory.writeCheckpoint(Self.checkpointName, offsets)
+        self.state.withLock { _ = $0.unwritten.remove(directory.path) }
+    }
+
+    /// Writes what could not be written before. A new partition must not find what was known of another of its name.
+    func renewCheckpoint(_ directory: LogDirectory) throws(IOError) {
+        guard self.state.withLock({ $0.unwritten.contains(directory.path) }) else { return }
+        try self.write(self.withCheckpoints(directory) { $0 }, directory)
     }
 
     /// A log is cut: what comes in the place of what is gone is not clean. Where the checkpoint cannot be written that holds
@@ -158,14 +172,13 @@ package final class LogCleaner: Sendable {
         self.setCheckpoint(partition, offset, directory)
     }
 
-    /// The logs of a folder are open. One that a power cut has made shorter is not clean where it will grow again.
+    /// The logs of a folder are open. One that a power cut has made shorter is not clean where it will grow again, and of
+    /// one that is no more nothing is known.
     func loaded(_ directory: LogDirectory, end: (TopicPartition) -> Int64?) {
         let tooFar = self.withCheckpoints(directory) { offsets in
-            offsets.filter { partition, offset in end(partition).map { $0 < offset } ?? false }
+            offsets.filter { partition, offset in end(partition).map { $0 < offset } ?? true }
         }
-        for partition in tooFar.keys {
-            if let offset = end(partition) { self.truncated(partition, to: offset, in: directory) }
-        }
+        for partition in tooFar.keys { self.setCheckpoint(partition, end(partition), directory) }
     }
 
     /// A partition is gone: another of its name is not clean.
