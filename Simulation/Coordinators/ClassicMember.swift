@@ -32,6 +32,8 @@ final class ClassicMember: @unchecked Sendable {
     /// When it last committed with success.
     var lastCommit: Int64 = -1
     private var beat = 0
+    /// Whether the coordinator had not loaded the group yet when it carried out what was asked last.
+    private var isAnsweredBlindly = false
 
     init(
         _ process: SimulatedProcess, _ broker: SimulatedBroker, _ ledger: Ledger, group: String, name: String,
@@ -60,12 +62,13 @@ final class ClassicMember: @unchecked Sendable {
         self.connection.send(
             isPatient: isPatient,
             { respond in
+                self.isAnsweredBlindly = !broker.hasLoaded(group)
                 broker.perform(request, for: group) { reply in
                     // When it leaves the broker: answers of two members may arrive in another order.
                     if case .joinGroup(let response) = reply, response.errorCode == .none, let instanceID,
                         !broker.disk.isStopped
                     {
-                        ledger.joined(group, instance: instanceID, member: response.memberID)
+                        ledger.joined(group, instance: instanceID, member: response.memberID, life: broker.life)
                     }
                     respond(reply)
                 }
@@ -105,7 +108,7 @@ final class ClassicMember: @unchecked Sendable {
             apiVersion: 9, clientID: self.name, clientHost: "/127.0.0.1", randomID: self.world.uuid())
         self.send(isPatient: true, .joinGroup(request, origin)) { reply in
             guard case .joinGroup(let response) = reply else { return self.again(self.join) }
-            self.note("join: \(response.errorCode.name) \(response.generationID)")
+            self.note("join: \(response.errorCode.name) \(response.generationID) \(response.memberID)")
             switch response.errorCode {
             case .none: try self.joined(response)
             case .memberIDRequired:
@@ -140,6 +143,7 @@ final class ClassicMember: @unchecked Sendable {
             self.note("sync: \(response.errorCode.name) \(response.assignment)")
             guard response.errorCode == .none else { return self.failed(response.errorCode) }
             self.owned = response.assignment.map(Int32.init)
+            self.ledger.stored(self.group, instance: self.instanceID, member: self.memberID)
             try self.ledger.assigned(self.group, self.generation, self.instanceID ?? self.memberID, self.owned)
             self.readOn()
         }
@@ -207,13 +211,16 @@ final class ClassicMember: @unchecked Sendable {
             request.memberID = self.memberID
             request.generationID = self.generation
             request.groupInstanceID = self.instanceID
-            let holder = self.ledger.holder(self.group, instance: self.instanceID)
+            let holder = self.ledger.holder(self.group, instance: self.instanceID, life: self.broker.life)
             self.send(.heartbeat(request)) { reply in
                 guard case .heartbeat(let response) = reply else { return self.heartbeat(beat) }
-                if response.errorCode != .none { self.note("heartbeat: \(response.errorCode.name)") }
+                if response.errorCode != .none || self.instanceID != nil {
+                    self.note("heartbeat: \(response.errorCode.name)")
+                }
                 switch response.errorCode {
                 case .none:
-                    if let holder, holder != self.memberID {
+                    // While it loads a coordinator says yes to everybody, as Kafka's does.
+                    if let holder, holder != self.memberID, !self.isAnsweredBlindly {
                         throw Violation("\(self.memberID) is alive although \(holder) has taken its place")
                     }
                     if let work = self.work { try work(self) } else { self.commit(beat) }

@@ -15,7 +15,7 @@ final class Ledger: @unchecked Sendable {
     private var acknowledged: [Key: Int64] = [:]
     private var sent: [Key: Int64] = [:]
     /// By group and instance: the member that holds it.
-    private var instances: [String: String] = [:]
+    private var instances: [String: (member: String, life: Int?)] = [:]
 
     init(_ world: World) { self.world = world }
 
@@ -70,7 +70,19 @@ final class Ledger: @unchecked Sendable {
 
     // MARK: Static members
 
-    func joined(_ group: String, instance: String, member: String) { self.instances["\(group)/\(instance)"] = member }
+    /// - Parameter life: of the broker, which forgets it with that, unless the group's generation has been stored since.
+    func joined(_ group: String, instance: String, member: String, life: Int) {
+        self.instances["\(group)/\(instance)"] = (member, life)
+    }
 
-    func holder(_ group: String, instance: String?) -> String? { instance.flatMap { self.instances["\(group)/\($0)"] } }
+    /// A member was given its assignment: who is in the group is stored.
+    func stored(_ group: String, instance: String?, member: String) {
+        guard let instance, let known = self.instances["\(group)/\(instance)"], known.member == member else { return }
+        self.instances["\(group)/\(instance)"] = (member, nil)
+    }
+
+    func holder(_ group: String, instance: String?, life: Int) -> String? {
+        guard let instance, let known = self.instances["\(group)/\(instance)"] else { return nil }
+        return known.life == nil || known.life == life ? known.member : nil
+    }
 }

@@ -314,6 +314,11 @@ final class SimulatedBroker: @unchecked Sendable {
         self.groups?.perform(request, for: group, now: self.now, respond: respond)
     }
 
+    func hasLoaded(_ group: String) -> Bool {
+        guard let groups = self.groups else { return false }
+        return groups.runtime.phase(of: groups.partition(for: group)) == .active
+    }
+
     /// Topics or settings have changed.
     func change(_ image: GroupMetadataImage, _ topics: ChangedTopics) {
         self.image = image
