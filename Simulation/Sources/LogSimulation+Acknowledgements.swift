@@ -85,6 +85,8 @@ extension LogSimulation {
             return
         }
         let batch = model.batches[index]
+        // What was asked for may have been cut since, and others be there now.
+        guard batch.last < model.syncedFor else { return }
         let wanted = batch.position + batch.size - model.batches[segment.first].position
         let path = Self.path + "/" + model.partition.description + "/" + PartitionFolder.name(segment.base) + ".log"
         guard let file = self.disk.file(path), file.durableSize < wanted else { return }
