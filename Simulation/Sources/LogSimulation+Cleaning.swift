@@ -162,6 +162,12 @@ extension LogSimulation {
                 range = index..<range.upperBound + 1
             }
             index = range.upperBound
+            let merged = model.segments.indices.filter { (base..<next).contains(model.segments[$0].base) }
+            let size = merged.reduce(0) { $0 + model.size($1) }
+            guard !isWhole || merged.count < 2 || number + 1 == bases.count || size <= model.config.segmentBytes
+            else {
+                throw Disagreement("\(merged.count) segments of \(size) bytes have become one, at \(base)")
+            }
             let hasChanged = range.contains { plan.batches[model.batches[$0].base] != nil }
             let file = self.disk.file(folder + PartitionFolder.name(base) + ".log")
             if !hasChanged || file.map({ self.isOld(model, range, $0) }) ?? true {

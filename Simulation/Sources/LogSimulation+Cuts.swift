@@ -10,6 +10,7 @@ extension LogSimulation {
 
     func retain(_ model: PartitionModel) throws {
         let log = try self.log(model)
+        try self.approachEdge(model, log)
         let now = self.disk.clock
         let (rolls, count) = self.predictRetention(model, now: now)
         self.note(
@@ -41,6 +42,20 @@ extension LogSimulation {
             if rolls { try self.takeRoll(model, nil) }
         }
         model.doubtfulStart = nil
+    }
+
+    /// Sometimes the oldest segment is just as old, or what is too much just as long, as retention lets it be.
+    private func approachEdge(_ model: PartitionModel, _ log: PartitionLog) throws {
+        guard model.segments.count > 1 else { return }
+        switch self.random.below(8) {
+        case 0 where model.config.retentionMs >= 0:
+            let edge = model.maxTimestamp(0) + model.config.retentionMs
+            if edge >= self.disk.clock, edge - self.disk.clock < 20_000 { self.disk.clock = edge }
+        case 1 where model.config.cleanupPolicy.contains(.delete) && !model.hasRuins:
+            model.config.retentionBytes = Int64(model.size - model.size(0))
+            log.update(config: model.config)
+        default: break
+        }
     }
 
     private func removeOldest(_ model: PartitionModel, _ count: Int) {

@@ -31,6 +31,8 @@ extension LogSimulation {
             while self.jobs.count > 0 { self.jobs.run(0) }
         case .killed:
             self.note("killed, to turn a bit")
+            // Else the kill alone may take the start back.
+            if self.partitions.contains(where: { $0.markedStart < $0.start }) { self.manager?.writeMarks() }
             self.jobs.drop()
         case .running: break
         }

@@ -435,8 +435,24 @@ extension LogSimulation {
             throw Disagreement(expected ? "no new segment at \(model.end)" : "a new segment at \(model.end)")
         }
         if rolled {
+            if deleted == 0 { try self.checkSealedTimes(model) }
             model.segments.append(PartitionModel.Segment(base: model.end, first: model.batches.count))
             model.activeCreated = self.disk.clock
+        }
+    }
+
+    /// The time index of a segment that was just sealed ends with its greatest timestamp.
+    private func checkSealedTimes(_ model: PartitionModel) throws {
+        let last = model.segments.count - 1
+        if model.isImpaired || self.disk.isStopped || self.disk.faults > self.totals.faults { return }
+        let path = Self.path + "/" + model.partition.description + "/"
+        let name = PartitionFolder.name(model.segments[last].base) + ".timeindex"
+        guard let file = self.disk.file(path + name), file.size >= 12 else {
+            throw Disagreement("\(name) of a sealed segment has no entry")
+        }
+        let entry = TimeIndexEntry(file.bytes.baseAddress! + (file.size / 12 - 1) * 12)
+        guard entry.timestamp == model.maxTimestamp(last) else {
+            throw Disagreement("\(name) of a sealed segment ends with \(entry), not \(model.maxTimestamp(last))")
         }
     }
 

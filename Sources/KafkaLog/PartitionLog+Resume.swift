@@ -168,6 +168,9 @@ extension PartitionLog {
             self.notice(.warning, "its files are not what they were when they were closed, and are read anew")
             hints.isNothingTorn = true
             hints.logEndOffset = state.logEndOffset
+            // Those before are as they were. Nor would a start after a power cut, which goes by the checkpoint, look at
+            // indexes that were made anew there and not synced.
+            hints.recoveryPoint = state.recoveryPoint
         case .other:
             self.notice(.warning, "its files are not what they were when they were closed, and are read anew")
         }
