@@ -95,10 +95,9 @@ extension LogSimulation {
             else { return nil }
             flip.batch = batch
             let within = place - model.batches[batch].position
-            // No CRC covers the leader's epoch; nor the offset, which may be any within a gap.
-            if (12..<16).contains(within) || (within < 8 && model.wasCleaned) { return nil }
-            // Nor is known after a kill where the log ended.
-            if within < 8, way == .killed, batch == model.batches.count - 1 { return nil }
+            // No CRC covers the leader's epoch; nor the offset: a batch that claims those of the next one may take it along
+            // into what is not served.
+            if (12..<16).contains(within) || within < 8 { return nil }
         }
         for index in model.batches.indices where flip.batch.map({ abs($0 - index) < 3 }) ?? false {
             let batch = model.batches[index]
