@@ -25,6 +25,10 @@ final class CoordinatorHost<Coordinator: InternalTopicCoordinator>: Sendable {
         var coordinator: Coordinator
         var topicID: KafkaUUID
         var logs: [PartitionLog?] = []
+
+        func log(of partition: Int32) -> PartitionLog? {
+            self.logs.indices.contains(Int(partition)) ? self.logs[Int(partition)] : nil
+        }
     }
 
     private let topic: String
@@ -72,8 +76,7 @@ final class CoordinatorHost<Coordinator: InternalTopicCoordinator>: Sendable {
         let found = self.active.withLock { active in
             active.map { active in
                 let partition = choose(active.coordinator)
-                let log = active.logs.indices.contains(Int(partition)) ? active.logs[Int(partition)] : nil
-                return (coordinator: active.coordinator, partition: partition, log: log)
+                return (coordinator: active.coordinator, partition: partition, log: active.log(of: partition))
             }
         }
         guard let found else { return nil }
@@ -107,7 +110,11 @@ final class CoordinatorHost<Coordinator: InternalTopicCoordinator>: Sendable {
         let count = coordinator.runtime.partitionCount
         let gather = Gather<Reply>(count, completion)
         for index in 0..<count {
-            self.run(on: Int32(index)) { ask($0, Int32(index)) { gather.set(index, $0) } }
+            // The same coordinator for all, even if there is another by now: each of its shards answers, if only that it is
+            // none.
+            let job = { @Sendable in ask(coordinator, Int32(index)) { gather.set(index, $0) } }
+            let log = self.active.withLock { $0?.log(of: Int32(index)) }
+            if log?.isSlow ?? false { self.aside.submit(job) } else { job() }
         }
     }
 
