@@ -218,13 +218,7 @@ final class SimulatedBroker: @unchecked Sendable {
     /// Ends the process, and begins another one.
     func crash(powerCut: Bool) throws {
         self.world.note(powerCut ? "POWER CUT" : "KILL")
-        self.jobs.onSubmit = {}
-        self.jobs = Jobs()
-        self.disk.stopsAfter = 0
-        self.groups = nil
-        self.transactions = nil
-        self.manager = nil
-        self.uncommitted = []
+        self.endProcess()
         self.cutsPower = false
         self.life += 1
         if powerCut {
@@ -239,6 +233,12 @@ final class SimulatedBroker: @unchecked Sendable {
     }
 
     func dispose() {
+        self.endProcess()
+        self.powerWasCut = {}
+    }
+
+    /// What was in its memory is gone; nothing more reaches the disk.
+    private func endProcess() {
         self.jobs.onSubmit = {}
         self.jobs = Jobs()
         self.disk.stopsAfter = 0
@@ -246,7 +246,6 @@ final class SimulatedBroker: @unchecked Sendable {
         self.transactions = nil
         self.manager = nil
         self.uncommitted = []
-        self.powerWasCut = {}
     }
 
     /// Something that happens later in this life, or not at all.

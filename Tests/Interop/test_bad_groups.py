@@ -2,12 +2,11 @@
 
 import contextlib
 import struct
-import threading
 import time
 
 import pytest
 
-from support import groupwire, wire
+from support import groupwire, honest, wire
 
 BROKER_OVERRIDES = {
     "offsets.topic.num.partitions": 1,  # everybody at one shard
@@ -32,53 +31,34 @@ def connection(broker):
         yield one
 
 
-@contextlib.contextmanager
 def honest_group(broker, topic, worst=2.0):
     """A member that commits and reads back all the time, in a group of its own at the same shard."""
-    stop, delays, failures = threading.Event(), [], []
 
-    def work():
-        try:
-            with wire.Connection(broker.port, timeout=20) as connection:
-                connection.create_topic(topic)
+    def turns(connection):
+        connection.create_topic(topic)
+        error, epoch, assigned = groupwire.heartbeat(
+            connection, f"{topic}-honest", "honest", 0, topics=[topic], owned={}
+        )
+        assert (error, epoch > 0) == (0, True), error
+        owned, beat = assigned or {}, time.monotonic()
+        offset = 0
+        while True:
+            yield
+            began = time.monotonic()
+            if began - beat > 0.3:
                 error, epoch, assigned = groupwire.heartbeat(
-                    connection, f"{topic}-honest", "honest", 0, topics=[topic], owned={}
+                    connection, f"{topic}-honest", "honest", epoch, owned=owned
                 )
-                assert (error, epoch > 0) == (0, True), error
-                owned, beat = assigned or {}, time.monotonic()
-                offset = 0
-                while not stop.is_set():
-                    began = time.monotonic()
-                    if began - beat > 0.3:
-                        error, epoch, assigned = groupwire.heartbeat(
-                            connection, f"{topic}-honest", "honest", epoch, owned=owned
-                        )
-                        assert error == 0
-                        owned, beat = owned if assigned is None else assigned, began
-                    error = groupwire.commit(
-                        connection, f"{topic}-honest", topic, 0, offset, generation=epoch, member="honest"
-                    )
-                    assert error == 0
-                    assert groupwire.committed(connection, f"{topic}-honest", topic, 0) == offset
-                    offset += 1
-                    delays.append(time.monotonic() - began)
-                    time.sleep(0.005)
-        except Exception as problem:  # noqa: BLE001
-            failures.append(repr(problem))
+                assert error == 0
+                owned, beat = owned if assigned is None else assigned, began
+            error = groupwire.commit(
+                connection, f"{topic}-honest", topic, 0, offset, generation=epoch, member="honest"
+            )
+            assert error == 0
+            assert groupwire.committed(connection, f"{topic}-honest", topic, 0) == offset
+            offset += 1
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield
-        deadline = time.monotonic() + 10
-        while len(delays) < 20 and not failures and time.monotonic() < deadline:
-            time.sleep(0.01)
-    finally:
-        stop.set()
-        thread.join(30)
-    assert not failures, failures
-    assert len(delays) >= 20
-    assert max(delays) < worst, f"the slowest of {len(delays)} took {max(delays):.2f} s"
+    return honest.at_work(broker, turns, worst)
 
 
 # ------------------------------------------------------------------------------------ groups

@@ -4,12 +4,11 @@ import contextlib
 import random
 import socket
 import struct
-import threading
 import time
 
 import pytest
 
-from support import wire
+from support import honest, wire
 from support.clients import CLIENTS, Record
 
 BROKER_OVERRIDES = {"socket.request.max.bytes": 104_857_600, "connections.max.idle.ms": 600_000}
@@ -28,39 +27,19 @@ def _others_notice_nothing(broker, topic, request):
     assert broker.resident_mb() < before + 100, "memory did not come back"
 
 
-@contextlib.contextmanager
 def busy(broker, topic, worst=3.0):
-    """An honest client at work all the time; nothing it asks may fail or take long."""
-    stop, delays, failures = threading.Event(), [], []
+    """An honest client that writes and reads all the time."""
 
-    def work():
-        try:
-            with wire.Connection(broker.port, timeout=20) as connection:
-                connection.create_topic(topic)
-                offset = 0
-                while not stop.is_set():
-                    began = time.monotonic()
-                    assert connection.produce(topic, 0, wire.batch([b"x" * 100])) == (0, offset)
-                    assert connection.fetch(topic, 0, offset, max_wait=100)[0] == 0
-                    offset += 1
-                    delays.append(time.monotonic() - began)
-                    time.sleep(0.005)
-        except Exception as problem:  # noqa: BLE001
-            failures.append(repr(problem))
+    def turns(connection):
+        connection.create_topic(topic)
+        offset = 0
+        while True:
+            yield
+            assert connection.produce(topic, 0, wire.batch([b"x" * 100])) == (0, offset)
+            assert connection.fetch(topic, 0, offset, max_wait=100)[0] == 0
+            offset += 1
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield
-        end = time.monotonic() + 10
-        while len(delays) < 20 and not failures and time.monotonic() < end:
-            time.sleep(0.01)
-    finally:
-        stop.set()
-        thread.join(30)
-    assert not failures, failures
-    assert len(delays) >= 20
-    assert max(delays) < worst, f"the slowest of {len(delays)} took {max(delays):.2f} s"
+    return honest.at_work(broker, turns, worst)
 
 
 def closes(broker, data: bytes, seconds=5.0) -> bool:

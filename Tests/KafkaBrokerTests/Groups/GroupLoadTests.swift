@@ -11,18 +11,6 @@ import Testing
 @Suite struct GroupLoadTests {
     private static let count = 40
 
-    private func commit(_ group: String, _ offset: Int64) -> OffsetCommitRequest {
-        var partition = OffsetCommitRequest.Partition()
-        partition.committedOffset = offset
-        var topic = OffsetCommitRequest.Topic()
-        topic.name = "orders"
-        topic.partitions = [partition]
-        var request = OffsetCommitRequest()
-        request.groupID = group
-        request.topics = [topic]
-        return request
-    }
-
     /// The offsets of all groups; -1 where there is none.
     private func committed(_ test: TestBroker) throws -> [Int64] {
         let client = try test.client()
@@ -59,7 +47,8 @@ import Testing
         _ = try client.send(find, version: 6)
         #expect(try self.committed(test) == Array(repeating: -1, count: Self.count))
         for number in 0..<Self.count {
-            let answer = try client.send(self.commit("group-\(number)", Int64(number)), version: 8)
+            let answer = try client.send(
+                OffsetCommitRequest("group-\(number)", "orders", offset: Int64(number)), version: 8)
             #expect(answer.topics[0].partitions[0].errorCode == .none)
         }
         try test.restart {
@@ -78,7 +67,7 @@ import Testing
         let expected = (0..<Self.count).map { $0 == 11 || $0 == 30 ? -1 : Int64($0) }
         #expect(try self.committed(test) == expected)
         // And life goes on.
-        let again = try test.client().send(self.commit("group-11", 99), version: 8)
+        let again = try test.client().send(OffsetCommitRequest("group-11", "orders", offset: 99), version: 8)
         #expect(again.topics[0].partitions[0].errorCode == .none)
         #expect(try self.committed(test)[11] == 99)
     }

@@ -9,18 +9,6 @@ import Testing
 
 /// Coordinators on a data folder whose disk hangs: their requests wait, and nobody else does.
 @Suite struct SlowCoordinatorTests {
-    private func commit(_ group: String, offset: Int64) -> OffsetCommitRequest {
-        var partition = OffsetCommitRequest.Partition()
-        partition.committedOffset = offset
-        var topic = OffsetCommitRequest.Topic()
-        topic.name = "t"
-        topic.partitions = [partition]
-        var request = OffsetCommitRequest()
-        request.groupID = group
-        request.topics = [topic]
-        return request
-    }
-
     private func waitForCoordinator(_ client: TestClient, _ find: FindCoordinatorRequest, isLoaded: () throws -> Bool)
         throws
     {
@@ -44,13 +32,13 @@ import Testing
         var find = FindCoordinatorRequest()
         find.coordinatorKeys = ["g"]
         try self.waitForCoordinator(client, find) {
-            let answer = try client.send(self.commit("g", offset: 1), version: 7)
+            let answer = try client.send(OffsetCommitRequest("g", "t", offset: 1), version: 7)
             return answer.topics[0].partitions[0].errorCode == .none
         }
         let hangs = Semaphore()
         test.broker.groupCoordinator.host.aside.submit { hangs.wait() }
         try self.markSlow(InternalTopics.consumerOffsets, test, forMs: 600_000)
-        let id = try client.sendOnly(self.commit("g", offset: 2), version: 7)
+        let id = try client.sendOnly(OffsetCommitRequest("g", "t", offset: 2), version: 7)
         // Whichever loop has the commit goes on: clients are spread over them.
         for _ in 0..<4 { _ = try test.client().send(MetadataRequest(), version: 9) }
         _ = try other.send(MetadataRequest(), version: 9)
@@ -62,7 +50,8 @@ import Testing
         try self.markSlow(InternalTopics.consumerOffsets, test, forMs: 0)
         test.broker.groupCoordinator.host.aside.submit { hangs.wait() }
         #expect(
-            try client.send(self.commit("g", offset: 3), version: 7).topics[0].partitions[0].errorCode == .none)
+            try client.send(OffsetCommitRequest("g", "t", offset: 3), version: 7).topics[0].partitions[0].errorCode
+                == .none)
         hangs.signal()
     }
 
